@@ -1,0 +1,84 @@
+//! What can go wrong below the engine.
+
+use std::{io, path::PathBuf};
+
+/// Shorthand for results of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// A failure of the store. None of them leaves a half-made change behind.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The operating system refused an operation.
+    #[error("cannot {operation} {}", path.display())]
+    Io {
+        /// What was attempted, as a verb ("read", "sync").
+        operation: &'static str,
+        /// The file or folder concerned.
+        path: PathBuf,
+        /// The system's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// The disk is full. Reads go on; the write was not made and may be tried again.
+    #[error("no space left on the disk of {}: free some space and try again", path.display())]
+    Full {
+        /// The file that could not grow.
+        path: PathBuf,
+    },
+    /// Bytes that were durable are not what was written. Nothing from the damaged place is served.
+    #[error("{} is damaged at byte {offset}: {what}; restore it from a backup or a replica", path.display())]
+    Corrupt {
+        /// The damaged file.
+        path: PathBuf,
+        /// Where, in bytes from the start of the file.
+        offset: u64,
+        /// What did not match.
+        what: &'static str,
+    },
+    /// The file is of a kind or version this build does not read.
+    #[error("{} cannot be opened: {what}", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What is unknown about it.
+        what: String,
+    },
+    /// An earlier write or sync failed, so the state of the file is uncertain until it is opened anew.
+    #[error("{} is closed for writing after a failed write: open it again", path.display())]
+    Poisoned {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Another process holds the file.
+    #[error("{} is in use by another process", path.display())]
+    Locked {
+        /// The file.
+        path: PathBuf,
+    },
+    /// No such database file.
+    #[error("{} does not exist", path.display())]
+    NotFound {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A database file of this name is already there.
+    #[error("{} exists already", path.display())]
+    AlreadyExists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The store was closed or deleted while in use.
+    #[error("the database was closed")]
+    Closed,
+    /// A key, value or batch beyond a limit of the format.
+    #[error("{what} of {size} bytes is over the limit of {limit} bytes")]
+    TooLarge {
+        /// What is too large.
+        what: &'static str,
+        /// Its size in bytes.
+        size: u64,
+        /// The limit in bytes.
+        limit: u64,
+    },
+}

@@ -1,0 +1,23 @@
+//! Bytes: the file format, the B+trees, commits, recovery, and the [`Store`] that the engine is built on.
+//!
+//! This crate knows nothing of JSON, revisions or HTTP. Keys and values are bytes; what they mean is
+//! the engine's business. One [`Store`] is one database.
+//!
+//! * [`store`]: the traits [`Store`], [`Snapshot`] and [`Transaction`], and what passes through them
+//! * [`disk`]: all file access, so that the same code runs on a real disk, in memory and on a
+//!   simulated disk that fails
+//! * [`tree`]: immutable nodes and the copy-on-write B+tree over them
+//! * [`file`]: the store in one append-only file
+
+pub mod disk;
+pub mod error;
+pub mod file;
+pub mod store;
+pub mod tree;
+
+pub use error::{Error, Result};
+pub use store::{
+    BlobRef, Change, ChangeCursor, Counts, Direction, DocCursor, DocRow, DocWeight, Done, Edit,
+    KeyRange, Leader, LocalCursor, Receipt, Seq, Snapshot, Store, StreamRef, StreamWriter,
+    Transaction, Value, update,
+};

@@ -1,0 +1,1 @@
+//! Immutable, checksummed nodes and the copy-on-write B+tree over them.
