@@ -6,12 +6,13 @@ use std::{
     sync::Arc,
 };
 
+use flate2::write::MultiGzDecoder;
 use settee_storage::StreamWriter;
 
 use super::{
     AttachmentSettings, StagedAttachment,
     digest::Hasher,
-    gzip::{Compressor, inflated_len::InflatedLen},
+    gzip::Compressor,
 };
 use crate::{
     database::Database,
@@ -47,7 +48,7 @@ enum Sink {
     /// Stored as sent.
     Plain(Stored),
     /// Sent and stored as gzip; the length when decoded is counted on the way.
-    Gzip(Stored, InflatedLen),
+    Gzip(Stored, MultiGzDecoder<Count>),
     /// Compressed on the way.
     Compress(Compressor<Stored>),
 }
@@ -82,6 +83,20 @@ impl Write for Stored {
     }
 }
 
+/// Counts what is written to it.
+struct Count(u64);
+
+impl Write for Count {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Gets a storage error out of the wrapping it needed to pass through the compressor.
 fn unwrapped(error: io::Error) -> Error {
     match error.downcast::<settee_storage::Error>() {
@@ -109,7 +124,7 @@ impl Database {
         let stream = Arc::clone(&self.store).stream()?;
         let stored = Stored { stream, hasher: Hasher::new(), len: 0 };
         let (sink, sent) = match options.encoding {
-            Encoding::Gzip => (Sink::Gzip(stored, InflatedLen::new()), None),
+            Encoding::Gzip => (Sink::Gzip(stored, MultiGzDecoder::new(Count(0))), None),
             Encoding::Identity if settings.compresses(content_type) => {
                 let compress = Sink::Compress(Compressor::new(stored, settings.level));
                 (compress, options.md5.map(|_| Hasher::new()))
@@ -138,7 +153,8 @@ impl AttachmentWriter {
         match &mut self.sink {
             Sink::Plain(stored) => stored.put(bytes),
             Sink::Gzip(stored, inflated) => {
-                inflated.update(bytes);
+                // What does not inflate is kept all the same, as CouchDB does.
+                let _ = inflated.write_all(bytes);
                 stored.put(bytes)
             }
             Sink::Compress(compressor) => compressor.write_all(bytes).map_err(unwrapped),
@@ -157,8 +173,8 @@ impl AttachmentWriter {
         let (stored, encoding, identity_len) = match self.sink {
             Sink::Plain(stored) => (stored, Encoding::Identity, self.received),
             Sink::Gzip(stored, inflated) => {
-                // What does not inflate is kept all the same, as CouchDB does; its length is unknown.
-                (stored, Encoding::Gzip, inflated.finish().unwrap_or(self.received))
+                let Count(len) = inflated.finish().unwrap_or(Count(self.received));
+                (stored, Encoding::Gzip, len)
             }
             Sink::Compress(compressor) => {
                 (compressor.finish().map_err(unwrapped)?, Encoding::Gzip, self.received)

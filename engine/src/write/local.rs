@@ -10,9 +10,6 @@ use crate::{
     revision::{Rev, RevId},
 };
 
-/// What the ids of local documents begin with.
-pub(crate) const PREFIX: &str = "_local/";
-
 /// A stored local document.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LocalDocument<'v> {
