@@ -1,0 +1,5 @@
+//! Configuration in CouchDB's ini dialect.
+
+mod settings;
+
+pub use settings::Settings;
