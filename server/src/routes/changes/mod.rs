@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 use http::header::CACHE_CONTROL;
+use settee_engine::json::Object;
 use settee_engine::{
     AttachmentForm, ChangeRow, ChangeSink, ChangesEnd, ChangesQuery, Database, ShowOptions, Since,
 };
@@ -38,7 +39,7 @@ pub(crate) async fn post(request: &mut Request, database: &Arc<Database>) -> Out
     request.require_json_type()?;
     let body = request.body.bytes().await?;
     let members = match body.is_empty() {
-        true => body::Members::default(),
+        true => Object::new(),
         false => body::object(&body)?,
     };
     answer(request, database, Some(members)).await
@@ -47,7 +48,7 @@ pub(crate) async fn post(request: &mut Request, database: &Arc<Database>) -> Out
 async fn answer(
     request: &Request,
     database: &Arc<Database>,
-    body: Option<body::Members>,
+    body: Option<Object>,
 ) -> Outcome {
     let params = Params::parse(&request.query)?;
     let query = query(request, database, &params, body)?;
@@ -62,7 +63,7 @@ fn query(
     request: &Request,
     database: &Arc<Database>,
     params: &Params,
-    body: Option<body::Members>,
+    body: Option<Object>,
 ) -> Result<ChangesQuery, Failure> {
     let (filter, fields) = filter::choose(database, params, body)?;
     let header = match params.feed {
@@ -105,7 +106,7 @@ fn show(params: &Params) -> ShowOptions {
 /// The feed that ends with what there is: one scan of one snapshot.
 async fn normal(request: &Request, database: &Arc<Database>, query: ChangesQuery) -> Outcome {
     let reader = database.read()?;
-    let etag = etag::of_database(database, &reader)?;
+    let etag = etag::of_database(database, &reader);
     if request.none_match(&etag) {
         return Ok(Reply::not_modified(&etag));
     }
