@@ -8,10 +8,12 @@
 //!   simulated disk that fails
 //! * [`tree`]: immutable nodes and the copy-on-write B+tree over them
 //! * [`file`]: the store in one append-only file
+//! * [`model`]: the same in plain maps, to compare against
 
 pub mod disk;
 pub mod error;
 pub mod file;
+pub mod model;
 pub mod store;
 pub mod tree;
 

@@ -1,0 +1,24 @@
+//! Attachments: digests, compression and, on top of them, staging and reading.
+//!
+//! * [`digest`]: the MD5 that names an attachment's stored bytes
+//! * [`gzip`]: compression with the bytes CouchDB produces, since the digest is taken over them
+
+pub mod digest;
+pub mod gzip;
+
+use crate::document::{AttachmentPlace, Encoding};
+
+/// An attachment whose bytes are in the store, waiting for the document that will refer to them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StagedAttachment {
+    /// MD5 of the stored bytes.
+    pub digest: [u8; 16],
+    /// How the bytes are stored.
+    pub encoding: Encoding,
+    /// Length of the stored bytes.
+    pub stored_len: u64,
+    /// Length of the bytes when decoded.
+    pub identity_len: u64,
+    /// Where the stored bytes are.
+    pub place: AttachmentPlace,
+}

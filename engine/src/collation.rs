@@ -1,0 +1,1 @@
+//! The order of strings in views and selectors.

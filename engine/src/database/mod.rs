@@ -1,0 +1,177 @@
+//! One database: its identity, settings, counts, purges, and the doors to reading and writing.
+//!
+//! What a write means is in `write`, what a read shows in `read`, `all_docs` and `changes`; nothing
+//! here knows how documents are encoded.
+
+mod info;
+mod options;
+mod purge;
+pub(crate) mod settings;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use parking_lot::{Mutex, RwLock};
+use settee_storage::{KeyRange, Seq, Store};
+
+pub use info::{Info, PartitionInfo, Sizes};
+pub use options::{AttachmentForm, GetOptions, ShowOptions};
+pub use purge::PurgeRequest;
+pub use settings::{
+    DEFAULT_PURGED_INFOS_LIMIT, DEFAULT_REVS_LIMIT, DEFAULT_SECURITY, MAX_SECURITY_BYTES, Props,
+};
+
+use crate::{
+    error::{Error, Result},
+    name,
+    notify::{Changed, Notifier, Wake},
+    read::Reader,
+    sequence::{self, Since, Uuid},
+};
+use settings::{Identity, Settings};
+
+/// A database. Handles are shared and may be used from any thread.
+///
+/// ```
+/// use settee_engine::{Databases, Document, GetOptions, Props, WriteMode};
+///
+/// let databases = Databases::in_memory();
+/// let animals = databases.create("animals", Props::default())?;
+/// let cat = Document::new("cat", br#"{"legs":4}"#)?;
+/// let written = animals.write(vec![cat], WriteMode::Interactive)?;
+/// assert_eq!(written[0].as_ref().map(|rev| rev.generation).ok(), Some(1));
+///
+/// let reader = animals.read()?;
+/// let mut text = Vec::new();
+/// reader.get("cat", &GetOptions::default())?.write_json(&mut text)?;
+/// assert!(text.starts_with(br#"{"_id":"cat","_rev":"1-"#));
+/// assert!(text.ends_with(br#"","legs":4}"#));
+/// # Ok::<(), settee_engine::Error>(())
+/// ```
+pub struct Database {
+    pub(crate) name: String,
+    pub(crate) identity: Identity,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) notifier: Arc<Notifier>,
+    pub(crate) settings: RwLock<Settings>,
+    /// Held while a setting is written.
+    setting_changes: Mutex<()>,
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Database").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Database {
+    /// Takes a store into service. A store without identity gets `props` as it is new.
+    pub(crate) fn new(
+        name: String,
+        store: Arc<dyn Store>,
+        props: Props,
+        default_security: &Arc<str>,
+    ) -> Result<Arc<Self>> {
+        let identity = Identity::establish(&store, props)?;
+        let snapshot = store.snapshot()?;
+        let settings = Settings::load(&*snapshot, default_security)?;
+        let notifier = Notifier::new(snapshot.seq());
+        let on_commit = Arc::clone(&notifier);
+        store.listen(Arc::new(move |seq| on_commit.publish(seq)));
+        Ok(Arc::new(Database {
+            name,
+            identity,
+            store,
+            notifier,
+            settings: RwLock::new(settings),
+            setting_changes: Mutex::new(()),
+        }))
+    }
+
+    /// The name it was opened by.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What it was created with.
+    #[must_use]
+    pub fn props(&self) -> Props {
+        self.identity.props
+    }
+
+    /// What tells it from every other database, an earlier one of the same name included.
+    #[must_use]
+    pub fn uuid(&self) -> Uuid {
+        self.identity.uuid
+    }
+
+    /// When it was created, in seconds since 1970.
+    #[must_use]
+    pub fn instance_start_time(&self) -> u64 {
+        self.identity.created
+    }
+
+    /// The newest durable state, to read from.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn read(self: &Arc<Self>) -> Result<Reader> {
+        Ok(Reader { snapshot: self.store.snapshot()?, database: Arc::clone(self) })
+    }
+
+    /// The text clients see for a sequence of this database.
+    #[must_use]
+    pub fn sequence_text(&self, seq: Seq) -> String {
+        sequence::text(&self.identity.uuid, seq)
+    }
+
+    /// Reads the text of a sequence; see [`sequence::parse`].
+    ///
+    /// # Errors
+    /// [`Error::MalformedSequence`].
+    pub fn parse_sequence(&self, text: &str) -> Result<Since> {
+        sequence::parse(&self.identity.uuid, text)
+    }
+
+    /// Completes when there is a change after `after`, or the database is gone.
+    #[must_use = "futures do nothing unless polled"]
+    pub fn changed(&self, after: Seq) -> Changed {
+        self.notifier.changed(after)
+    }
+
+    /// Blocks until there is a change after `after` or the database is gone; `None` after `timeout`.
+    #[must_use]
+    pub fn wait_changed(&self, after: Seq, timeout: Duration) -> Option<Wake> {
+        self.notifier.wait(after, timeout)
+    }
+
+    /// Brings its file to a state that opens without replaying anything.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn checkpoint(&self) -> Result<()> {
+        Ok(self.store.checkpoint()?)
+    }
+
+    /// Ends all waits and refuses all later writes.
+    pub(crate) fn shut(&self) {
+        self.store.close();
+        self.notifier.close();
+    }
+
+    /// That this database has partitions and `partition` may be the name of one.
+    ///
+    /// # Errors
+    /// [`Error::BadRequest`], [`Error::IllegalPartition`].
+    pub fn check_partition(&self, partition: &str) -> Result<()> {
+        if !self.props().partitioned {
+            return Err(Error::BadRequest("database is not partitioned".into()));
+        }
+        name::check_partition(partition)
+    }
+}
+
+/// The ids of a partition: those that begin with its name and a colon.
+pub(crate) fn partition_range(partition: &str) -> KeyRange {
+    KeyRange::prefix(format!("{partition}:").as_bytes())
+}

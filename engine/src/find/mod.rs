@@ -1,0 +1,5 @@
+//! Queries by selector.
+
+mod error;
+
+pub use error::SelectorError;

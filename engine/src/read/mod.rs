@@ -1,0 +1,37 @@
+//! Reading: everything one request reads comes from one [`Reader`], that is, from one moment.
+//!
+//! Nothing in this folder writes, waits or knows of other requests.
+
+mod diff;
+mod found;
+mod get;
+
+use std::sync::Arc;
+
+use settee_storage::{Seq, Snapshot};
+
+pub use diff::{RevsDiff, RevsRequest};
+pub use found::{FoundDocument, Following};
+pub use get::OpenRevs;
+
+use crate::database::Database;
+
+/// One moment of a database. Cheap to take, unaffected by writers.
+pub struct Reader {
+    pub(crate) database: Arc<Database>,
+    pub(crate) snapshot: Arc<dyn Snapshot>,
+}
+
+impl Reader {
+    /// Sequence of the newest change it sees.
+    #[must_use]
+    pub fn seq(&self) -> Seq {
+        self.snapshot.seq()
+    }
+
+    /// The database it reads.
+    #[must_use]
+    pub fn database(&self) -> &Arc<Database> {
+        &self.database
+    }
+}

@@ -1,0 +1,309 @@
+//! Revision trees as pure data: which revisions of a document exist, how they follow from each other,
+//! which one wins, and what is stored of each.
+//!
+//! Every leaf has a body: a revision comes into the tree only together with its body, and only
+//! interior ones ever give theirs up.
+//!
+//! A tree is a forest: when old history is cut off (stemming), or when a history comes from elsewhere
+//! that shares nothing with ours, there is more than one root. Nothing here reads or writes a store.
+//!
+//! * this file: the tree and the questions one asks of it
+//! * [`merge`]: adding a history
+//! * [`prune`]: stemming, purging, and giving up the bodies of interior revisions
+//! * [`codec`]: the stored form
+
+mod codec;
+mod merge;
+mod prune;
+
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+pub(crate) use tests::test_trees;
+
+use settee_storage::{BlobRef, Seq};
+
+pub(crate) use codec::{decode_id, encode_id};
+pub use merge::Merged;
+pub use prune::{INTERIOR_BODIES_KEPT, INTERIOR_BODIES_STEP};
+
+use crate::revision::{Rev, RevId};
+
+/// No node.
+const NONE: u32 = u32::MAX;
+/// Most revisions a tree may hold. The default stemming limit is 1000 for each branch.
+pub const MAX_REVISIONS: usize = 1 << 24;
+
+/// What is stored of one revision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// The revision is a tombstone.
+    pub deleted: bool,
+    /// Its body and the list of its attachments.
+    pub body: BlobRef,
+    /// The sequence at which it was written.
+    pub seq: Seq,
+    /// Bytes of the file that are there for the revision: body and attachments as stored.
+    pub active_bytes: u64,
+    /// Bytes of the same as the user sees them.
+    pub external_bytes: u64,
+}
+
+/// A revision of a tree, by its place. Valid until the tree is changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct NodeIndex(u32);
+
+/// One revision.
+#[derive(Clone, Debug)]
+struct Node {
+    rev: Rev,
+    /// `None` if only the revision's existence is known.
+    stored: Option<Stored>,
+    parent: u32,
+    /// Children in ascending order of their ids.
+    first_child: u32,
+    next_sibling: u32,
+}
+
+/// The revisions of one document.
+///
+/// ```
+/// use settee_engine::{Rev, RevId, RevTree};
+/// # use settee_engine::revtree::Stored;
+/// # use settee_storage::BlobRef;
+/// # let body = BlobRef { offset: 0, len: 2, crc: 0 };
+/// # let stored = |deleted| Stored { deleted, body, seq: 1, active_bytes: 2, external_bytes: 2 };
+/// let mut tree = RevTree::new();
+/// let [a, b, c] = ["a", "b", "c"].map(|id| RevId::from_bytes(id.as_bytes()));
+/// tree.merge(2, &[b.clone(), a.clone()], stored(false));
+/// tree.merge(2, &[c.clone(), a], stored(false));
+///
+/// let winner = tree.winner().expect("the tree has leaves");
+/// assert_eq!(tree.rev(winner), &Rev::new(2, c));
+/// let conflicts: Vec<_> = tree.conflicts().into_iter().map(|leaf| tree.rev(leaf).clone()).collect();
+/// assert_eq!(conflicts, [Rev::new(2, b)]);
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct RevTree {
+    nodes: Vec<Node>,
+    /// Indexes of the roots, by generation and id.
+    roots: Vec<u32>,
+}
+
+impl RevTree {
+    /// A tree without revisions.
+    #[must_use]
+    pub fn new() -> Self {
+        RevTree::default()
+    }
+
+    /// True if the tree has no revisions.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
+    /// How many revisions the tree holds.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// The revision at `node`.
+    #[must_use]
+    pub fn rev(&self, node: NodeIndex) -> &Rev {
+        &self.node(node.0).rev
+    }
+
+    /// What is stored of the revision at `node`; `None` if only its existence is known.
+    #[must_use]
+    pub fn stored(&self, node: NodeIndex) -> Option<&Stored> {
+        self.node(node.0).stored.as_ref()
+    }
+
+    /// True if the revision at `node` is known to be a tombstone.
+    #[must_use]
+    pub fn is_deleted(&self, node: NodeIndex) -> bool {
+        self.node(node.0).stored.is_some_and(|stored| stored.deleted)
+    }
+
+    /// True if nothing follows the revision at `node`.
+    #[must_use]
+    pub fn is_leaf(&self, node: NodeIndex) -> bool {
+        self.node(node.0).first_child == NONE
+    }
+
+    /// The revision before the one at `node`, as far as it is known.
+    #[must_use]
+    pub fn parent(&self, node: NodeIndex) -> Option<NodeIndex> {
+        index(self.node(node.0).parent)
+    }
+
+    /// Where a revision is. If the same revision stands in several branches (which only histories
+    /// made up by hand can bring about), a leaf is preferred, then one with a body.
+    #[must_use]
+    pub fn find(&self, rev: &Rev) -> Option<NodeIndex> {
+        self.indexes()
+            .filter(|node| self.rev(*node) == rev)
+            .max_by_key(|node| (self.is_leaf(*node), self.stored(*node).is_some()))
+    }
+
+    /// Where a leaf of this revision is.
+    #[must_use]
+    pub fn find_leaf(&self, rev: &Rev) -> Option<NodeIndex> {
+        self.find(rev).filter(|node| self.is_leaf(*node))
+    }
+
+    /// All leaves: the winner first, then the other live ones, then the deleted ones, each in
+    /// descending order of their revisions.
+    #[must_use]
+    pub fn leaves(&self) -> Vec<NodeIndex> {
+        let mut leaves: Vec<_> = self.indexes().filter(|node| self.is_leaf(*node)).collect();
+        leaves.sort_by(|a, b| self.rank(*b).cmp(&self.rank(*a)));
+        leaves
+    }
+
+    /// The leaf that every replica with the same revisions takes for the document's current one.
+    #[must_use]
+    pub fn winner(&self) -> Option<NodeIndex> {
+        let leaves = self.indexes().filter(|node| self.is_leaf(*node));
+        leaves.max_by(|a, b| self.rank(*a).cmp(&self.rank(*b)))
+    }
+
+    /// The live leaves besides the winner, highest first.
+    #[must_use]
+    pub fn conflicts(&self) -> Vec<NodeIndex> {
+        self.losers(false)
+    }
+
+    /// The deleted leaves besides the winner, highest first.
+    #[must_use]
+    pub fn deleted_conflicts(&self) -> Vec<NodeIndex> {
+        self.losers(true)
+    }
+
+    /// The revision at `node` and its known ancestors, newest first.
+    pub fn path(&self, node: NodeIndex) -> impl Iterator<Item = NodeIndex> + '_ {
+        std::iter::successors(Some(node), |node| self.parent(*node))
+    }
+
+    /// The leaves that descend from the revision at `node` (itself, if it is one).
+    #[must_use]
+    pub fn leaves_below(&self, node: NodeIndex) -> Vec<NodeIndex> {
+        self.leaves()
+            .into_iter()
+            .filter(|leaf| self.path(*leaf).any(|on_path| on_path == node))
+            .collect()
+    }
+
+    /// Those of `revs` that are not in the tree, in the order given.
+    #[must_use]
+    pub fn missing<'r>(&self, revs: &'r [Rev]) -> Vec<&'r Rev> {
+        revs.iter().filter(|rev| self.find(rev).is_none()).collect()
+    }
+
+    /// The leaves that might be ancestors of one of `missing`: those of a lower generation than any of
+    /// them. In ascending order: what CouchDB answers to `_revs_diff`.
+    #[must_use]
+    pub fn possible_ancestors(&self, missing: &[&Rev]) -> Vec<&Rev> {
+        let highest = missing.iter().map(|rev| rev.generation).max().unwrap_or(0);
+        let leaves = self.leaves().into_iter().rev().map(|leaf| self.rev(leaf));
+        leaves.filter(|leaf| leaf.generation < highest).collect()
+    }
+
+    /// True if no leaf is alive.
+    #[must_use]
+    pub fn all_deleted(&self) -> bool {
+        self.winner().is_some_and(|winner| self.is_deleted(winner))
+    }
+
+    /// All revisions, in no particular order.
+    pub fn indexes(&self) -> impl Iterator<Item = NodeIndex> + use<> {
+        (0..self.count()).map(NodeIndex)
+    }
+
+    /// Points a revision at its body's new place. Compaction uses it.
+    pub fn set_stored(&mut self, node: NodeIndex, stored: Stored) {
+        self.node_mut(node.0).stored = Some(stored);
+    }
+
+    fn losers(&self, deleted: bool) -> Vec<NodeIndex> {
+        let losers = self.leaves().into_iter().skip(1);
+        losers.filter(|leaf| self.is_deleted(*leaf) == deleted).collect()
+    }
+
+    /// The order in which leaves compete.
+    fn rank(&self, node: NodeIndex) -> (bool, &Rev) {
+        (!self.is_deleted(node), self.rev(node))
+    }
+
+    fn count(&self) -> u32 {
+        // `push` keeps the number below MAX_REVISIONS.
+        self.nodes.len() as u32
+    }
+
+    // Indexes are made by this module only, so indexing cannot fail.
+    fn node(&self, at: u32) -> &Node {
+        &self.nodes[at as usize]
+    }
+
+    fn node_mut(&mut self, at: u32) -> &mut Node {
+        &mut self.nodes[at as usize]
+    }
+
+    /// Adds a node that has neither parent nor children yet.
+    fn push(&mut self, rev: Rev, stored: Option<Stored>) -> u32 {
+        assert!(
+            self.nodes.len() < MAX_REVISIONS,
+            "a document has more than {MAX_REVISIONS} revisions"
+        );
+        let at = self.count();
+        let node = Node { rev, stored, parent: NONE, first_child: NONE, next_sibling: NONE };
+        self.nodes.push(node);
+        at
+    }
+
+    fn children(&self, at: u32) -> impl Iterator<Item = u32> + '_ {
+        let first = some(self.node(at).first_child);
+        std::iter::successors(first, |child| some(self.node(*child).next_sibling))
+    }
+
+    fn child_with_id(&self, at: u32, id: &RevId) -> Option<u32> {
+        self.children(at).find(|child| &self.node(*child).rev.id == id)
+    }
+
+    /// Hangs `child` below `parent`, in the order of the ids.
+    fn attach(&mut self, parent: u32, child: u32) {
+        let before = {
+            let id = &self.node(child).rev.id;
+            self.children(parent).take_while(|sibling| &self.node(*sibling).rev.id <= id).last()
+        };
+        self.node_mut(child).parent = parent;
+        match before {
+            Some(before) => {
+                self.node_mut(child).next_sibling = self.node(before).next_sibling;
+                self.node_mut(before).next_sibling = child;
+            }
+            None => {
+                self.node_mut(child).next_sibling = self.node(parent).first_child;
+                self.node_mut(parent).first_child = child;
+            }
+        }
+    }
+
+    fn sort_roots(&mut self) {
+        let nodes = &self.nodes;
+        self.roots.sort_by(|a, b| {
+            let [a, b] = [a, b].map(|root| nodes.get(*root as usize).map(|node| &node.rev));
+            a.cmp(&b)
+        });
+    }
+}
+
+fn some(at: u32) -> Option<u32> {
+    (at != NONE).then_some(at)
+}
+
+fn index(at: u32) -> Option<NodeIndex> {
+    some(at).map(NodeIndex)
+}

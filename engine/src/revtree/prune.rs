@@ -1,0 +1,120 @@
+//! What a tree gives up: old history, purged leaves, and the bodies of interior revisions.
+
+use super::{NONE, NodeIndex, RevTree, some};
+use crate::revision::Rev;
+
+/// How many interior revisions of a branch keep their bodies at least, until the next compaction.
+pub const INTERIOR_BODIES_KEPT: u64 = 100;
+/// Bodies are given up this many generations at a time, so that most edits of a document with a long
+/// history change its stored form at one place only.
+pub const INTERIOR_BODIES_STEP: u64 = 32;
+
+impl RevTree {
+    /// Keeps the newest `limit` revisions of each branch (at least the leaf). Returns true if
+    /// anything was given up.
+    pub fn stem(&mut self, limit: u64) -> bool {
+        let limit = usize::try_from(limit.max(1)).unwrap_or(usize::MAX);
+        if self.nodes.len() <= limit {
+            return false;
+        }
+        self.retain_from_leaves(|_, _| true, limit)
+    }
+
+    /// Removes leaves (purge), each with the ancestors that only it had. Returns those of `revs` that
+    /// were leaves and are gone.
+    pub fn remove_leaves(&mut self, revs: &[Rev]) -> Vec<Rev> {
+        let leaves = self.leaves();
+        let mut doomed = Vec::new();
+        let mut removed = Vec::new();
+        for rev in revs {
+            let leaf =
+                leaves.iter().find(|leaf| self.rev(**leaf) == rev && !doomed.contains(*leaf));
+            if let Some(leaf) = leaf {
+                doomed.push(*leaf);
+                removed.push(rev.clone());
+            }
+        }
+        if !removed.is_empty() {
+            self.retain_from_leaves(|_, leaf| !doomed.contains(&leaf), usize::MAX);
+        }
+        removed
+    }
+
+    /// Gives up the bodies of interior revisions that lie more than [`INTERIOR_BODIES_KEPT`]
+    /// generations behind every leaf above them. Returns how many were given up.
+    pub fn forget_old_bodies(&mut self) -> usize {
+        let mut needed = vec![false; self.nodes.len()];
+        for leaf in self.leaves() {
+            let tip = self.rev(leaf).generation;
+            // Rounded down to a step, so that the horizon stands still for most edits.
+            let horizon = tip.saturating_sub(INTERIOR_BODIES_KEPT) / INTERIOR_BODIES_STEP
+                * INTERIOR_BODIES_STEP;
+            for node in self.path(leaf).take_while(|node| self.rev(*node).generation >= horizon) {
+                if let Some(needed) = needed.get_mut(node.0 as usize) {
+                    *needed = true;
+                }
+            }
+        }
+        let unneeded = self.nodes.iter_mut().zip(needed).filter(|(_, needed)| !needed);
+        unneeded.filter_map(|(node, _)| node.stored.take()).count()
+    }
+
+    /// Gives up the bodies of all interior revisions, as compaction does.
+    pub fn forget_interior_bodies(&mut self) {
+        let interior = self.nodes.iter_mut().filter(|node| node.first_child != NONE);
+        interior.for_each(|node| node.stored = None);
+    }
+
+    /// Keeps the leaves that `wanted` accepts and the newest `limit` revisions down from each.
+    fn retain_from_leaves(
+        &mut self,
+        wanted: impl Fn(&RevTree, NodeIndex) -> bool,
+        limit: usize,
+    ) -> bool {
+        // The longest stretch still to be kept downwards from each node: a node is walked through
+        // again only if a leaf reaches deeper than those before, so shared history is cheap.
+        let mut kept = vec![0usize; self.nodes.len()];
+        for leaf in self.leaves().into_iter().filter(|leaf| wanted(self, *leaf)) {
+            let mut at = leaf.0;
+            let mut left = limit;
+            while let Some(slot) = kept.get_mut(at as usize).filter(|slot| **slot < left) {
+                *slot = left;
+                left -= 1;
+                match some(self.node(at).parent) {
+                    Some(parent) if left > 0 => at = parent,
+                    _ => break,
+                }
+            }
+        }
+        if kept.iter().all(|left| *left > 0) {
+            return false;
+        }
+        self.rebuild(|at| kept.get(at as usize).is_some_and(|left| *left > 0));
+        true
+    }
+
+    /// Drops the nodes that `keep` refuses. A kept node without a kept parent becomes a root.
+    fn rebuild(&mut self, keep: impl Fn(u32) -> bool) {
+        let mut rebuilt = RevTree::new();
+        let mut places = vec![NONE; self.nodes.len()];
+        for at in 0..self.count() {
+            if keep(at) {
+                let node = self.node(at);
+                let place = rebuilt.push(node.rev.clone(), node.stored);
+                if let Some(slot) = places.get_mut(at as usize) {
+                    *slot = place;
+                }
+            }
+        }
+        let place = |at: u32| places.get(at as usize).copied().and_then(some);
+        for at in 0..self.count() {
+            let Some(child) = place(at) else { continue };
+            match place(self.node(at).parent) {
+                Some(parent) => rebuilt.attach(parent, child),
+                None => rebuilt.roots.push(child),
+            }
+        }
+        rebuilt.sort_roots();
+        *self = rebuilt;
+    }
+}

@@ -1,0 +1,182 @@
+//! Where the stores of databases come from. One trait, so that a registry works the same over files,
+//! memory, and whatever else may hold databases later.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use parking_lot::Mutex;
+use settee_storage::{
+    Store,
+    disk::{Disk, File, OpenMode},
+};
+
+use crate::error::Result;
+
+/// What makes a new store a database before it becomes visible.
+pub(crate) type Establish<'e> = &'e mut dyn FnMut(&Arc<dyn Store>) -> Result<()>;
+
+/// Makes, finds and removes stores by the names of databases, which are valid ones. The caller sees to
+/// it that there is one call at a time for each name.
+pub(crate) trait Stores: Send + Sync {
+    fn exists(&self, name: &str) -> Result<bool>;
+    /// Makes a store, which appears under its name only when `establish` has succeeded.
+    fn create(&self, name: &str, establish: Establish<'_>) -> Result<()>;
+    fn open(&self, name: &str) -> Result<Arc<dyn Store>>;
+    fn remove(&self, name: &str) -> Result<()>;
+    /// All names, in no particular order.
+    fn names(&self) -> Result<Vec<String>>;
+}
+
+/// Behind the last segment of a database's name.
+const EXTENSION: &str = "settee";
+/// Behind the extension while a database is being created.
+const UNFINISHED: &str = "new";
+/// Stands for an empty segment of a name (`a//b`); no name contains it.
+const EMPTY_SEGMENT: &str = "%";
+/// The file whose lock says that a process has the folder open.
+const LOCK_FILE: &str = "settee.lock";
+
+/// One file per database below a folder.
+#[derive(Debug)]
+pub(crate) struct DiskStores {
+    disk: Arc<dyn Disk>,
+    root: PathBuf,
+    /// Keeps the folder's lock.
+    _lock: Arc<dyn File>,
+}
+
+impl DiskStores {
+    pub(crate) fn open(disk: Arc<dyn Disk>, root: PathBuf) -> Result<Self> {
+        disk.create_dir_all(&root).map_err(|error| failed("create", &root, error))?;
+        let lock = root.join(LOCK_FILE);
+        let mode = if exists(&*disk, &lock)? { OpenMode::Write } else { OpenMode::CreateNew };
+        let file = disk.open(&lock, mode).map_err(|error| failed("open", &lock, error))?;
+        if !file.try_lock().map_err(|error| failed("lock", &lock, error))? {
+            return Err(settee_storage::Error::Locked { path: root }.into());
+        }
+        Ok(DiskStores { disk, root, _lock: file })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        let mut path = self.root.clone();
+        for segment in name.split('/') {
+            path.push(if segment.is_empty() { EMPTY_SEGMENT } else { segment });
+        }
+        path.add_extension(EXTENSION);
+        path
+    }
+
+    /// Adds the names of the databases in `folder`, whose own name is `prefix`.
+    fn collect(&self, folder: &Path, prefix: &str, names: &mut Vec<String>) -> Result<()> {
+        let entries = self.disk.list(folder).map_err(|error| failed("list", folder, error))?;
+        for (path, is_folder) in entries {
+            let Some(file) = path.file_name().and_then(|name| name.to_str()) else { continue };
+            let segment = match is_folder {
+                true => Some(file),
+                false => file.strip_suffix(EXTENSION).and_then(|stem| stem.strip_suffix('.')),
+            };
+            let Some(segment) = segment else { continue };
+            let segment = if segment == EMPTY_SEGMENT { "" } else { segment };
+            match is_folder {
+                true => self.collect(&path, &format!("{prefix}{segment}/"), names)?,
+                false => names.push(format!("{prefix}{segment}")),
+            }
+        }
+        Ok(())
+    }
+
+    fn sync_folder_of(&self, path: &Path) -> Result<()> {
+        let folder = path.parent().unwrap_or(&self.root);
+        self.disk.sync_dir(folder).map_err(|error| failed("sync", folder, error))
+    }
+}
+
+impl Stores for DiskStores {
+    fn exists(&self, name: &str) -> Result<bool> {
+        exists(&*self.disk, &self.path(name))
+    }
+
+    fn create(&self, name: &str, establish: Establish<'_>) -> Result<()> {
+        let path = self.path(name);
+        if let Some(folder) = path.parent() {
+            self.disk.create_dir_all(folder).map_err(|error| failed("create", folder, error))?;
+        }
+        let mut unfinished = path.clone();
+        unfinished.add_extension(UNFINISHED);
+        if exists(&*self.disk, &unfinished)? {
+            // Left behind by a crash, or by a creation that failed.
+            self.disk
+                .remove(&unfinished)
+                .map_err(|error| failed("remove", &unfinished, error))?;
+        }
+        let store = FileStore::create(Arc::clone(&self.disk), &unfinished, StoreOptions::default())?;
+        let store: Arc<dyn Store> = store;
+        establish(&store)?;
+        store.checkpoint()?;
+        store.close();
+        drop(store);
+        self.disk.rename(&unfinished, &path).map_err(|error| failed("rename", &path, error))?;
+        self.sync_folder_of(&path)
+    }
+
+    fn open(&self, name: &str) -> Result<Arc<dyn Store>> {
+        let disk = Arc::clone(&self.disk);
+        Ok(FileStore::open(disk, &self.path(name), StoreOptions::default())?)
+    }
+
+    fn remove(&self, name: &str) -> Result<()> {
+        let path = self.path(name);
+        self.disk.remove(&path).map_err(|error| failed("remove", &path, error))?;
+        self.sync_folder_of(&path)
+    }
+
+    fn names(&self) -> Result<Vec<String>> {
+        let mut names = Vec::new();
+        self.collect(&self.root, "", &mut names)?;
+        names.retain(|name| name::check_database(name).is_ok());
+        Ok(names)
+    }
+}
+
+fn exists(disk: &dyn Disk, path: &Path) -> Result<bool> {
+    disk.exists(path).map_err(|error| failed("look for", path, error))
+}
+
+fn failed(operation: &'static str, path: &Path, source: io::Error) -> Error {
+    settee_storage::Error::Io { operation, path: path.to_owned(), source }.into()
+}
+
+/// Databases over the reference model of `settee-storage`, for tests that compare.
+#[derive(Default)]
+pub(crate) struct ModelStores(Mutex<BTreeMap<String, Arc<ModelStore>>>);
+
+impl Stores for ModelStores {
+    fn exists(&self, name: &str) -> Result<bool> {
+        Ok(self.0.lock().contains_key(name))
+    }
+
+    fn create(&self, name: &str, establish: Establish<'_>) -> Result<()> {
+        let model = Arc::new(ModelStore::new());
+        let store: Arc<dyn Store> = model.clone();
+        establish(&store)?;
+        self.0.lock().insert(name.to_owned(), model);
+        Ok(())
+    }
+
+    fn open(&self, name: &str) -> Result<Arc<dyn Store>> {
+        let store = self.0.lock().get(name).map(|model| Arc::clone(model));
+        store.map(|model| model as Arc<dyn Store>).ok_or(Error::DatabaseNotFound)
+    }
+
+    fn remove(&self, name: &str) -> Result<()> {
+        self.0.lock().remove(name);
+        Ok(())
+    }
+
+    fn names(&self) -> Result<Vec<String>> {
+        Ok(self.0.lock().keys().cloned().collect())
+    }
+}

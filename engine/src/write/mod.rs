@@ -1,0 +1,214 @@
+//! Writing: from documents a client sent to the store's edits.
+//!
+//! * [`prepare`]: everything that needs no knowledge of what is stored: attachments compressed and
+//!   digested, revision ids computed for the parent the client named
+//! * [`apply`]: the decisions, made inside an edit against the latest state, and what is stored
+//! * [`local`]: local documents
+//! * this file: one call, one or more edits, one list of results
+//!
+//! Nothing in this folder knows how a document is parsed or shown.
+
+mod apply;
+mod local;
+mod prepare;
+
+use std::{
+    mem,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
+};
+
+use parking_lot::Mutex;
+use settee_storage::{Leader, Receipt, Store};
+
+use crate::{
+    database::Database,
+    document::Document,
+    error::{Error, Result},
+    revision::Rev,
+};
+use prepare::{Plan, Prepared};
+
+/// How revisions come about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WriteMode {
+    /// The edit gets the revision that follows from it; it must name the leaf it follows.
+    Interactive,
+    /// The revision the client gave is stored as it is (`new_edits=false`), a conflict if need be.
+    Replicated,
+}
+
+/// What became of each document of one call, in their order.
+pub type WriteResults = Vec<Result<Rev>>;
+/// Called once when a call's documents are durable, refused or failed. Must be short.
+pub type WriteDone = Box<dyn FnOnce(Result<WriteResults>) + Send>;
+
+/// Bytes of bodies that one edit may carry. A larger call becomes several edits, each of them atomic;
+/// smaller ones are atomic as a whole.
+pub const MAX_EDIT_BYTES: usize = 16 * 1024 * 1024;
+/// Bytes of attachments sent inline above which preparing them is left to the returned leader, because
+/// compressing and writing them takes long.
+const INLINE_WORK_BYTES: usize = 64 * 1024;
+
+impl Database {
+    /// Writes documents and waits until they are durable. One result for each, in their order: the new
+    /// revision, or [`Error::Conflict`]. Of several with the same id, the first wins.
+    ///
+    /// # Errors
+    /// If the call fails as a whole, and then nothing of it is stored (of calls over
+    /// [`MAX_EDIT_BYTES`], some of its documents may be): [`Error::MissingStub`],
+    /// [`Error::PreviousRevisionMissing`], those of [`Database::check_writable`] and of the store.
+    pub fn write(self: &Arc<Self>, docs: Vec<Document>, mode: WriteMode) -> Result<WriteResults> {
+        let (sender, receiver) = mpsc::sync_channel(1);
+        let done = Box::new(move |results| {
+            // The receiver waits below for as long as it takes.
+            let _ = sender.send(results);
+        });
+        if let Some(leader) = self.submit_write(docs, mode, done) {
+            leader.run();
+        }
+        receiver.recv().unwrap_or(Err(Error::Storage(settee_storage::Error::Closed)))
+    }
+
+    /// The same without blocking: `done` is called with what [`Database::write`] would have returned.
+    /// If a [`Leader`] comes back, the caller runs it on a thread that may block.
+    pub fn submit_write(
+        self: &Arc<Self>,
+        docs: Vec<Document>,
+        mode: WriteMode,
+        done: WriteDone,
+    ) -> Option<Leader> {
+        if docs.is_empty() {
+            done(Ok(Vec::new()));
+            return None;
+        }
+        if inline_bytes(&docs) <= INLINE_WORK_BYTES {
+            return self.prepare_and_submit(docs, mode, done);
+        }
+        let database = Arc::clone(self);
+        Some(Leader::new(move || {
+            if let Some(leader) = database.prepare_and_submit(docs, mode, done) {
+                leader.run();
+            }
+        }))
+    }
+
+    fn prepare_and_submit(
+        self: &Arc<Self>,
+        docs: Vec<Document>,
+        mode: WriteMode,
+        done: WriteDone,
+    ) -> Option<Leader> {
+        match Plan::new(self, docs, mode) {
+            Ok(plan) => self.submit_plan(plan, done),
+            Err(error) => {
+                done(Err(error));
+                None
+            }
+        }
+    }
+
+    fn submit_plan(self: &Arc<Self>, plan: Plan, done: WriteDone) -> Option<Leader> {
+        let rules = apply::Rules { mode: plan.mode, checked: plan.checked, database: Arc::clone(self) };
+        let gather = Arc::new(Gather::new(plan.count, plan.edits.len(), done));
+        let mut leaders = Vec::new();
+        for prepared in plan.edits {
+            leaders.extend(self.submit_edit(rules.clone(), prepared, &gather));
+        }
+        match leaders.len() {
+            0 | 1 => leaders.pop(),
+            _ => Some(Leader::new(move || leaders.into_iter().for_each(Leader::run))),
+        }
+    }
+
+    fn submit_edit(
+        self: &Arc<Self>,
+        rules: apply::Rules,
+        prepared: Vec<Prepared>,
+        gather: &Arc<Gather>,
+    ) -> Option<Leader> {
+        // What the edit found, on its way from the edit to `done`. Both run on the leader's thread.
+        let found = Arc::new(Mutex::new(Ok(Vec::new())));
+        let in_edit = Arc::clone(&found);
+        let gather = Arc::clone(gather);
+        Arc::clone(&self.store).submit(
+            Box::new(move |transaction| match apply::apply(transaction, &rules, prepared) {
+                Ok(applied) => {
+                    let wrote = applied.wrote;
+                    *in_edit.lock() = Ok(applied.results);
+                    Ok(wrote)
+                }
+                Err(Error::Storage(error)) => Err(error),
+                Err(refusal) => {
+                    *in_edit.lock() = Err(refusal);
+                    Ok(false)
+                }
+            }),
+            Box::new(move |outcome| {
+                let found = mem::replace(&mut *found.lock(), Ok(Vec::new()));
+                gather.arrived(outcome, found);
+            }),
+        )
+    }
+}
+
+fn inline_bytes(docs: &[Document]) -> usize {
+    docs.iter().flat_map(|doc| &doc.attachments).map(prepare::inline_len).sum()
+}
+
+/// Collects the results of one call's edits and reports when the last is in.
+struct Gather {
+    state: Mutex<Gathered>,
+    outstanding: AtomicUsize,
+}
+
+struct Gathered {
+    results: Vec<Option<Result<Rev>>>,
+    failure: Option<Error>,
+    done: Option<WriteDone>,
+}
+
+impl Gather {
+    fn new(count: usize, edits: usize, done: WriteDone) -> Self {
+        let results = std::iter::repeat_with(|| None).take(count).collect();
+        Gather {
+            state: Mutex::new(Gathered { results, failure: None, done: Some(done) }),
+            outstanding: AtomicUsize::new(edits),
+        }
+    }
+
+    fn arrived(
+        &self,
+        outcome: settee_storage::Result<Receipt>,
+        found: Result<Vec<(usize, Result<Rev>)>>,
+    ) {
+        let mut state = self.state.lock();
+        match outcome.map_err(Error::from).and(found) {
+            Ok(results) => {
+                for (place, result) in results {
+                    if let Some(slot) = state.results.get_mut(place) {
+                        *slot = Some(result);
+                    }
+                }
+            }
+            Err(error) => {
+                state.failure.get_or_insert(error);
+            }
+        }
+        if self.outstanding.fetch_sub(1, Ordering::AcqRel) > 1 {
+            return;
+        }
+        let Some(done) = state.done.take() else { return };
+        let results = mem::take(&mut state.results);
+        let failure = state.failure.take();
+        drop(state);
+        done(match failure {
+            Some(error) => Err(error),
+            // Every document went into exactly one edit, and each edit answers for all of its own.
+            None => Ok(results.into_iter().map(|slot| slot.unwrap_or(Err(Error::Conflict))).collect()),
+        });
+    }
+}
