@@ -46,7 +46,7 @@ async fn open(request: &Request, name: &str, rest: &[&[u8]]) -> Result<Arc<Datab
         }
         _ => {}
     }
-    let database = request.app.database(name).await?;
+    let database = request.app.database(name)?;
     match first {
         b"_compact" | b"_view_cleanup" => {
             request.user.require_maintainer(&database)?;
@@ -270,7 +270,7 @@ async fn design_document(
     match more {
         [] => the_document(request, database, &id).await,
         _ => match design::function(more) {
-            Some(function) => design::call(request, database, &id, function).await,
+            Some(function) => design::call(request, database, &id, function),
             None => the_attachment(request, database, &id, more).await,
         },
     }

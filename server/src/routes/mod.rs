@@ -92,9 +92,9 @@ async fn administration(request: &mut Request, first: &[u8], rest: &[&[u8]]) -> 
     match (first, rest, request.method) {
         (b"_active_tasks", [], Method::Get) => Ok(server::active_tasks()),
         (b"_active_tasks", [], _) => Err(Failure::method_not_allowed("GET,HEAD")),
-        (b"_membership", [], Method::Get) => Ok(server::membership()),
+        (b"_membership", [], Method::Get) => Ok(server::membership(request)),
         (b"_membership", [], _) => Err(Failure::method_not_allowed("GET")),
-        (b"_cluster_setup", [], Method::Get) => server::cluster_state(request),
+        (b"_cluster_setup", [], Method::Get) => Ok(server::cluster_state()),
         (b"_cluster_setup", [], Method::Post) => Err(Failure::not_built("cluster setup is")),
         (b"_cluster_setup", [], _) => Err(Failure::method_not_allowed("GET,POST")),
         (b"_node", [], _) => Err(Failure::bad_request("Incomplete path to _node request")),
