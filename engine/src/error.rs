@@ -129,6 +129,9 @@ pub enum Error {
     /// A value read from the store is not one that the engine writes.
     #[error("the stored {0} is damaged: restore the database from a backup or a replica")]
     Damaged(&'static str),
+    /// The system gives no random bytes, so nothing new can be told from everything else.
+    #[error("the operating system gives no random bytes")]
+    NoRandomness,
     /// The store failed.
     #[error(transparent)]
     Storage(#[from] settee_storage::Error),

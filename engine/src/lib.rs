@@ -6,22 +6,51 @@
 //!
 //! * [`document`], [`revision`], [`revtree`]: what a document is and how its revisions are related
 //! * [`json`]: the one JSON of the workspace, reading and writing exactly as CouchDB does
-//! * [`attachment`]: digests and compression
+//! * [`databases`], [`database`]: the databases of a folder, and one of them
+//! * [`read`], [`all_docs`], [`changes`]: what a snapshot shows; `write`: what becomes of a write
+//! * [`attachment`]: digests and compression, staging and reading
+//! * [`sequence`], [`notify`]: update sequences as clients see them, and waiting for the next
 //! * [`collation`], [`find`]: order of strings, and selectors
 //! * [`name`]: which names databases, documents and attachments may have
 
+pub mod all_docs;
 pub mod attachment;
+pub mod changes;
 mod codec;
 pub mod collation;
+pub mod database;
+pub mod databases;
 pub mod document;
 pub mod error;
 pub mod find;
 pub mod json;
 pub mod name;
+pub mod notify;
+mod partition;
+pub mod read;
 pub mod revision;
 pub mod revtree;
+pub mod sequence;
+mod stores;
+pub mod write;
 
+pub use all_docs::{AllDocsHead, AllDocsQuery, DocKey, Namespace, RowSink, Selection};
+pub use attachment::{
+    AttachmentReader, AttachmentSettings, AttachmentWriter, FoundAttachment, StageOptions,
+    StagedAttachment,
+};
+pub use changes::{ChangeRow, ChangeSink, ChangesEnd, ChangesFilter, ChangesQuery, Style};
+pub use database::{
+    AttachmentForm, Database, GetOptions, Info, PartitionInfo, Props, PurgeRequest, ShowOptions,
+    Sizes,
+};
+pub use databases::{Databases, NameRange, Options};
 pub use document::Document;
 pub use error::{Error, Result};
+pub use notify::Wake;
+pub use read::{FoundDocument, OpenRevs, Reader, RevsDiff, RevsRequest};
 pub use revision::{Rev, RevId};
 pub use revtree::RevTree;
+pub use sequence::Since;
+pub use settee_storage::Seq;
+pub use write::{WriteDone, WriteMode, WriteResults};

@@ -7,6 +7,11 @@ pub const MAX_DATABASE_SEGMENT_BYTES: usize = 238;
 /// Longest document id, in bytes: what the store takes for a key.
 pub const MAX_DOC_ID_BYTES: usize = settee_storage::store::MAX_KEY_BYTES;
 
+/// What the ids of design documents begin with.
+pub const DESIGN_PREFIX: &str = "_design/";
+/// What the ids of local documents begin with.
+pub const LOCAL_PREFIX: &str = "_local/";
+
 /// Which keyspace a document's id belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DocKind {

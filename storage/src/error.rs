@@ -71,6 +71,13 @@ pub enum Error {
     /// The store was closed or deleted while in use.
     #[error("the database was closed")]
     Closed,
+    /// What was handed to the store is not of the form it asks for: keys out of order, a value its
+    /// index cannot sum.
+    #[error("cannot store this: {what}")]
+    Invalid {
+        /// What is wrong with it.
+        what: &'static str,
+    },
     /// A key, value or batch beyond a limit of the format.
     #[error("{what} of {size} bytes is over the limit of {limit} bytes")]
     TooLarge {

@@ -2,9 +2,19 @@
 //!
 //! * [`digest`]: the MD5 that names an attachment's stored bytes
 //! * [`gzip`]: compression with the bytes CouchDB produces, since the digest is taken over them
+//! * `settings`: what is compressed, and limits
+//! * `stage`: bytes on their way into the store, ahead of the document
+//! * `read`: bytes on their way out
 
 pub mod digest;
 pub mod gzip;
+mod read;
+mod settings;
+mod stage;
+
+pub use read::{AttachmentReader, FoundAttachment};
+pub use settings::{AttachmentSettings, DEFAULT_MAX_ATTACHMENT_BYTES};
+pub use stage::{AttachmentWriter, StageOptions};
 
 use crate::document::{AttachmentPlace, Encoding};
 

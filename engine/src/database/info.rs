@@ -1,9 +1,9 @@
 //! What a database says about itself.
 
-use settee_storage::{KeyRange, Seq};
+use settee_storage::Seq;
 
-use super::{Database, partition_range};
-use crate::error::Result;
+use super::{Database, settings};
+use crate::{error::Result, partition};
 
 /// Sizes in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,7 +54,7 @@ impl Database {
         let counts = snapshot.counts();
         Ok(Info {
             update_seq: snapshot.seq(),
-            purge_seq: super::settings::purge_seq(snapshot.meta(super::settings::PURGE_SEQ)?.as_deref())?,
+            purge_seq: settings::purge_seq(snapshot.meta(settings::PURGE_SEQ)?)?,
             doc_count: counts.live,
             doc_del_count: counts.deleted,
             sizes: Sizes {
@@ -68,12 +68,10 @@ impl Database {
     /// Counts and sizes of one partition, in O(log n).
     ///
     /// # Errors
-    /// [`Error::NotPartitioned`](crate::Error) if this database is not, [`crate::Error::IllegalPartition`]
-    /// for a bad name, those of the store.
+    /// As [`Database::check_partition`]; those of the store.
     pub fn partition_info(&self, partition: &str) -> Result<PartitionInfo> {
         self.check_partition(partition)?;
-        let range: KeyRange = partition_range(partition);
-        let counts = self.store.snapshot()?.count_docs(&range)?;
+        let counts = self.store.snapshot()?.count_docs(&partition::range(partition))?;
         Ok(PartitionInfo {
             doc_count: counts.live,
             doc_del_count: counts.deleted,

@@ -8,7 +8,14 @@ mod options;
 mod purge;
 pub(crate) mod settings;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use parking_lot::{Mutex, RwLock};
 use settee_storage::{KeyRange, Seq, Store};
@@ -21,7 +28,8 @@ pub use settings::{
 };
 
 use crate::{
-    error::{Error, Result},
+    attachment::AttachmentSettings,
+    error::Result,
     name,
     notify::{Changed, Notifier, Wake},
     read::Reader,
@@ -32,11 +40,11 @@ use settings::{Identity, Settings};
 /// A database. Handles are shared and may be used from any thread.
 ///
 /// ```
-/// use settee_engine::{Databases, Document, GetOptions, Props, WriteMode};
+/// use settee_engine::{Databases, Document, GetOptions, Props, WriteMode, document::Limits};
 ///
 /// let databases = Databases::in_memory();
 /// let animals = databases.create("animals", Props::default())?;
-/// let cat = Document::new("cat", br#"{"legs":4}"#)?;
+/// let cat = Document::parse(br#"{"legs":4}"#, Some("cat"), &Limits::default())?;
 /// let written = animals.write(vec![cat], WriteMode::Interactive)?;
 /// assert_eq!(written[0].as_ref().map(|rev| rev.generation).ok(), Some(1));
 ///
@@ -55,6 +63,9 @@ pub struct Database {
     pub(crate) settings: RwLock<Settings>,
     /// Held while a setting is written.
     setting_changes: Mutex<()>,
+    /// A design document was written here some time.
+    has_design_docs: AtomicBool,
+    attachments: Arc<RwLock<Arc<AttachmentSettings>>>,
 }
 
 impl fmt::Debug for Database {
@@ -64,16 +75,22 @@ impl fmt::Debug for Database {
 }
 
 impl Database {
-    /// Takes a store into service. A store without identity gets `props` as it is new.
+    /// Makes a new store a database.
+    pub(crate) fn establish(store: &Arc<dyn Store>, props: Props) -> Result<()> {
+        Identity::establish(store, props)
+    }
+
+    /// Takes the store of a database into service.
     pub(crate) fn new(
         name: String,
         store: Arc<dyn Store>,
-        props: Props,
         default_security: &Arc<str>,
+        attachments: Arc<RwLock<Arc<AttachmentSettings>>>,
     ) -> Result<Arc<Self>> {
-        let identity = Identity::establish(&store, props)?;
         let snapshot = store.snapshot()?;
+        let identity = Identity::load(&*snapshot)?;
         let settings = Settings::load(&*snapshot, default_security)?;
+        let design_docs = snapshot.count_docs(&KeyRange::prefix(name::DESIGN_PREFIX.as_bytes()))?;
         let notifier = Notifier::new(snapshot.seq());
         let on_commit = Arc::clone(&notifier);
         store.listen(Arc::new(move |seq| on_commit.publish(seq)));
@@ -84,6 +101,8 @@ impl Database {
             notifier,
             settings: RwLock::new(settings),
             setting_changes: Mutex::new(()),
+            has_design_docs: AtomicBool::new(design_docs.documents() > 0),
+            attachments,
         }))
     }
 
@@ -159,19 +178,22 @@ impl Database {
         self.notifier.close();
     }
 
-    /// That this database has partitions and `partition` may be the name of one.
-    ///
-    /// # Errors
-    /// [`Error::BadRequest`], [`Error::IllegalPartition`].
-    pub fn check_partition(&self, partition: &str) -> Result<()> {
-        if !self.props().partitioned {
-            return Err(Error::BadRequest("database is not partitioned".into()));
-        }
-        name::check_partition(partition)
+    /// Whether nobody but the registry holds it, waits included (the database and its store hold one
+    /// handle of the notifier each).
+    pub(crate) fn is_unused(self: &Arc<Self>) -> bool {
+        Arc::strong_count(self) == 1 && Arc::strong_count(&self.notifier) == 2
     }
-}
 
-/// The ids of a partition: those that begin with its name and a colon.
-pub(crate) fn partition_range(partition: &str) -> KeyRange {
-    KeyRange::prefix(format!("{partition}:").as_bytes())
+    pub(crate) fn attachment_settings(&self) -> Arc<AttachmentSettings> {
+        Arc::clone(&self.attachments.read())
+    }
+
+    /// Whether a design document was ever written here.
+    pub(crate) fn has_design_docs(&self) -> bool {
+        self.has_design_docs.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn note_design_doc(&self) {
+        self.has_design_docs.store(true, Ordering::Relaxed);
+    }
 }

@@ -14,7 +14,7 @@ use settee_storage::{Snapshot, Store, Transaction, update};
 use super::Database;
 use crate::{
     error::{Error, Result},
-    json::{self, Value},
+    json::Value,
     sequence::Uuid,
 };
 
@@ -23,6 +23,8 @@ pub(crate) const SECURITY: &[u8] = b"security";
 pub(crate) const REVS_LIMIT: &[u8] = b"revs_limit";
 pub(crate) const PURGED_INFOS_LIMIT: &[u8] = b"purged_infos_limit";
 pub(crate) const PURGE_SEQ: &[u8] = b"purge_seq";
+/// Before the number of a purge request, in big-endian bytes.
+pub(crate) const PURGES: &[u8] = b"purge/";
 
 /// How many entries of a branch are kept unless [`Database::set_revs_limit`] said otherwise.
 pub const DEFAULT_REVS_LIMIT: u64 = 1000;
@@ -100,21 +102,16 @@ impl Identity {
         Some(Identity { uuid: Uuid(*uuid), created: u64::from_le_bytes(*created), props })
     }
 
-    /// Gives a new store its identity. Doing so again changes nothing, so that a creation cut short by
-    /// a crash is completed by the next opening.
-    pub(crate) fn establish(store: &Arc<dyn Store>, props: Props) -> Result<Self> {
-        if let Some(stored) = Identity::load(&*store.snapshot()?)? {
-            return Ok(stored);
-        }
-        let identity = Identity::new(props)?;
-        let encoded = identity.encode();
-        update(store, move |transaction| transaction.put_meta(IDENTITY, &encoded))?;
-        Ok(identity)
+    /// Gives a new store its identity.
+    pub(crate) fn establish(store: &Arc<dyn Store>, props: Props) -> Result<()> {
+        let encoded = Identity::new(props)?.encode();
+        Ok(update(store, move |transaction| transaction.put_meta(IDENTITY, &encoded))?)
     }
 
-    fn load(snapshot: &dyn Snapshot) -> Result<Option<Self>> {
-        let Some(stored) = snapshot.meta(IDENTITY)? else { return Ok(None) };
-        Identity::decode(&stored).map(Some).ok_or(Error::Damaged("identity of the database"))
+    pub(crate) fn load(snapshot: &dyn Snapshot) -> Result<Self> {
+        let stored = snapshot.meta(IDENTITY)?;
+        let identity = stored.and_then(|stored| Identity::decode(&stored));
+        identity.ok_or(Error::Damaged("identity of the database"))
     }
 }
 
@@ -164,9 +161,10 @@ impl Database {
     /// [`Error::InvalidJson`], [`Error::BadRequest`] if it is not an object or its `admins` and
     /// `members` are not lists of strings, those of the store.
     pub fn set_security(&self, text: &[u8]) -> Result<()> {
-        let parsed = json::parse(text)?;
+        let parsed = Value::parse(text)?;
         check_security(&parsed)?;
-        let text: Arc<str> = Arc::from(parsed.to_string());
+        let text = String::from_utf8(parsed.to_json()).map_err(|_| Error::InvalidJson)?;
+        let text: Arc<str> = text.into();
         if text.len() > MAX_SECURITY_BYTES {
             return Err(Error::BadRequest("security object is too large".into()));
         }

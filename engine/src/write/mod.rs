@@ -30,6 +30,8 @@ use crate::{
     error::{Error, Result},
     revision::Rev,
 };
+pub(crate) use apply::put_tree;
+pub(crate) use local::LocalDocument;
 use prepare::{Plan, Prepared};
 
 /// How revisions come about.

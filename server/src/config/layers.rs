@@ -52,6 +52,9 @@ pub enum ConfigError {
         /// What it should have been.
         expected: &'static str,
     },
+    /// The system has no random numbers to give.
+    #[error("no random numbers: {0}")]
+    Randomness(getrandom::Error),
     /// A section, key or value that the file format can't carry.
     #[error("Invalid configuration {0}")]
     Text(&'static str),

@@ -2,13 +2,20 @@
 //!
 //! `real` is the operating system, `memory` keeps files in memory, `sim` is a simulated disk that
 //! loses, tears and reorders what was not synced, fills up, fails and flips bits, from a seed. Nothing
-//! else in this crate or above it opens files.
+//! else in this crate or above it opens files. What the bytes mean must not be known here.
+
+mod map;
+pub mod memory;
+pub mod real;
 
 use std::{
     fmt, io,
     path::{Path, PathBuf},
     sync::Arc,
 };
+
+pub use memory::MemoryDisk;
+pub use real::RealDisk;
 
 /// How a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,4 +108,70 @@ pub fn read_exact_at(file: &dyn File, buffer: &mut [u8], offset: u64) -> io::Res
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What every disk must do, in an empty folder that exists.
+    pub(super) fn check_disk(disk: &dyn Disk, folder: &Path) {
+        check_bytes(disk, &folder.join("bytes"));
+        check_names(disk, &folder.join("names"));
+        check_lock(disk, &folder.join("lock"));
+    }
+
+    fn check_bytes(disk: &dyn Disk, path: &Path) {
+        let file = disk.open(path, OpenMode::CreateNew).unwrap();
+        write_all_at(&*file, b"world", 7).unwrap();
+        write_all_at(&*file, b"hello", 0).unwrap();
+        assert_eq!(file.len().unwrap(), 12);
+        let mut bytes = [1; 16];
+        assert_eq!(file.read_at(&mut bytes, 0).unwrap(), 12);
+        assert_eq!(&bytes[..12], b"hello\0\0world");
+        assert_eq!(file.read_at(&mut bytes, 12).unwrap(), 0);
+        let short = read_exact_at(&*file, &mut bytes, 0).unwrap_err();
+        assert_eq!(short.kind(), io::ErrorKind::UnexpectedEof);
+        file.set_len(3).unwrap();
+        file.set_len(6).unwrap();
+        assert_eq!(file.read_at(&mut bytes, 0).unwrap(), 6);
+        assert_eq!(&bytes[..6], b"hel\0\0\0");
+        file.sync_data().unwrap();
+        file.sync_all().unwrap();
+    }
+
+    fn check_names(disk: &dyn Disk, folder: &Path) {
+        let kind = |result: io::Result<Arc<dyn File>>| result.unwrap_err().kind();
+        let (inner, from, to) = (folder.join("a/b"), folder.join("a/from"), folder.join("a/to"));
+        assert_eq!(kind(disk.open(&from, OpenMode::CreateNew)), io::ErrorKind::NotFound);
+        disk.create_dir_all(&inner).unwrap();
+        disk.create_dir_all(&inner).unwrap();
+        assert_eq!(kind(disk.open(&from, OpenMode::Write)), io::ErrorKind::NotFound);
+        let first = disk.open(&from, OpenMode::CreateNew).unwrap();
+        assert_eq!(kind(disk.open(&from, OpenMode::CreateNew)), io::ErrorKind::AlreadyExists);
+        write_all_at(&*first, b"first", 0).unwrap();
+        write_all_at(&*disk.open(&to, OpenMode::CreateNew).unwrap(), b"second", 0).unwrap();
+        disk.rename(&from, &to).unwrap();
+        assert!(!disk.exists(&from).unwrap() && disk.exists(&to).unwrap());
+        assert!(!disk.exists(&inner).unwrap());
+        assert_eq!(disk.open(&to, OpenMode::Read).unwrap().len().unwrap(), 5);
+        let mut listed = disk.list(&folder.join("a")).unwrap();
+        listed.sort();
+        assert_eq!(listed, [(inner, true), (to.clone(), false)]);
+        disk.sync_dir(&folder.join("a")).unwrap();
+        disk.remove(&to).unwrap();
+        assert_eq!(disk.remove(&to).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(first.len().unwrap(), 5);
+        assert!(disk.free_bytes(folder).unwrap() > 0);
+    }
+
+    fn check_lock(disk: &dyn Disk, path: &Path) {
+        let first = disk.open(path, OpenMode::CreateNew).unwrap();
+        let second = disk.open(path, OpenMode::Write).unwrap();
+        assert!(first.try_lock().unwrap());
+        assert!(first.try_lock().unwrap());
+        assert!(!second.try_lock().unwrap());
+        drop(first);
+        assert!(second.try_lock().unwrap());
+    }
 }

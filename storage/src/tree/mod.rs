@@ -1,1 +1,28 @@
 //! Immutable, checksummed nodes and the copy-on-write B+tree over them.
+//!
+//! A tree is a [`Root`]; its nodes lie wherever a [`Pages`] finds them and a [`Sink`] puts them. Nodes
+//! are never changed: [`merge`] writes new ones and refers to the old ones it kept, so every root ever
+//! made stays readable. What keys and values mean must not be known here: an index says how its entries
+//! are summed ([`Reduce`]), and that is all.
+//!
+//! * `node_ref`: references to nodes, the roots of trees
+//! * `pages`: where nodes come from and where they go
+//! * `reduce`: sums kept in inner nodes
+//! * `node`: the layout of a node and the reader that searches it in place
+//! * `read`: points, sums; `cursor`: ranges, both directions
+//! * `level`, `levels`: packing entries into nodes, level by level
+//! * `write`: building a tree in one pass, merging changes into one
+
+mod cursor;
+mod node_ref;
+mod pages;
+mod read;
+mod reduce;
+mod write;
+
+pub use cursor::Cursor;
+pub use node_ref::{NodeRef, Root};
+pub use pages::{NodeBuffer, Page, Pages, Sink};
+pub use read::{Tree, TreeValue};
+pub use reduce::{CountEntries, Malformed, NoSum, Reduce};
+pub use write::{Builder, build, merge};

@@ -1,0 +1,255 @@
+//! A revision that was found, ready to be written out.
+
+use std::io::Read;
+
+use settee_storage::{BlobRef, Seq, Value};
+
+use super::Reader;
+use crate::{
+    attachment::FoundAttachment,
+    database::{AttachmentForm, ShowOptions},
+    document::{AttachmentRecord, AttachmentView, DocumentView, RevStatus, Summary},
+    error::{Error, Result},
+    revision::{Rev, RevId},
+    revtree::{NodeIndex, RevTree, Stored},
+    write::LocalDocument,
+};
+
+/// One revision of a document: its body, borrowed from the store where possible, and what was asked
+/// for beside it. Made by [`Reader::get`] and [`Reader::open_revs`].
+pub struct FoundDocument<'r> {
+    reader: &'r Reader,
+    id: &'r str,
+    rev: Rev,
+    deleted: bool,
+    /// What the store holds; the body is the end of it.
+    stored: Value<'r>,
+    body_start: usize,
+    meta: Meta,
+    attachments: Vec<(AttachmentRecord, AttachmentForm)>,
+    encoding_info: bool,
+}
+
+/// What is shown beside the body.
+#[derive(Default)]
+pub(crate) struct Meta {
+    pub(crate) revisions: Vec<RevId>,
+    pub(crate) revs_info: Vec<(Rev, RevStatus)>,
+    pub(crate) local_seq: Option<Seq>,
+    pub(crate) conflicts: Vec<Rev>,
+    pub(crate) deleted_conflicts: Vec<Rev>,
+    /// Attachments up to this generation are stubs whatever form is asked for.
+    pub(crate) known_until: u64,
+}
+
+impl Meta {
+    /// What `show` asks for of the revision at `node`. Only the history is given for a revision that
+    /// was named, as in CouchDB; the rest belongs to the winner.
+    pub(crate) fn of(
+        tree: &RevTree,
+        node: NodeIndex,
+        show: &ShowOptions,
+        revs_limit: u64,
+        winner: bool,
+    ) -> Self {
+        let limit = usize::try_from(revs_limit).unwrap_or(usize::MAX);
+        let path = || tree.path(node).take(limit);
+        let revs = |nodes: Vec<NodeIndex>| -> Vec<Rev> {
+            nodes.into_iter().map(|node| tree.rev(node).clone()).collect()
+        };
+        let mut meta = Meta::default();
+        if show.revs {
+            meta.revisions = path().map(|node| tree.rev(node).id.clone()).collect();
+        }
+        if let Some(since) = &show.atts_since {
+            let known = tree.path(node).find(|ancestor| since.contains(tree.rev(*ancestor)));
+            meta.known_until = known.map_or(0, |ancestor| tree.rev(ancestor).generation);
+        }
+        if show.revs_info && winner {
+            let status = |node| (tree.rev(node).clone(), status(tree.stored(node)));
+            meta.revs_info = path().map(status).collect();
+        }
+        if show.conflicts && winner {
+            meta.conflicts = revs(tree.conflicts());
+        }
+        if show.deleted_conflicts && winner {
+            meta.deleted_conflicts = revs(tree.deleted_conflicts());
+        }
+        meta
+    }
+}
+
+fn status(stored: Option<&Stored>) -> RevStatus {
+    match stored {
+        None => RevStatus::Missing,
+        Some(stored) if stored.deleted => RevStatus::Deleted,
+        Some(_) => RevStatus::Available,
+    }
+}
+
+impl<'r> FoundDocument<'r> {
+    /// A revision whose body is at `body`.
+    pub(crate) fn load(
+        reader: &'r Reader,
+        id: &'r str,
+        (rev, deleted, body): (Rev, bool, BlobRef),
+        meta: Meta,
+        show: &ShowOptions,
+    ) -> Result<Self> {
+        let stored = reader.snapshot.blob(body)?;
+        let summary = Summary::decode(&stored)?;
+        let body_start = stored.len() - summary.body.len();
+        let attachments = match summary.has_attachments() {
+            false => Vec::new(),
+            true => forms(summary.attachments()?, meta.known_until, show),
+        };
+        let encoding_info = show.att_encoding_info;
+        Ok(FoundDocument {
+            reader,
+            id,
+            rev,
+            deleted,
+            stored,
+            body_start,
+            meta,
+            attachments,
+            encoding_info,
+        })
+    }
+
+    /// A local document.
+    pub(crate) fn load_local(reader: &'r Reader, id: &'r str, stored: Value<'r>) -> Result<Self> {
+        let local = LocalDocument::decode(&stored)?;
+        let (rev, body_start) = (local.rev(), stored.len() - local.body.len());
+        Ok(FoundDocument {
+            reader,
+            id,
+            rev,
+            deleted: false,
+            stored,
+            body_start,
+            meta: Meta::default(),
+            attachments: Vec::new(),
+            encoding_info: false,
+        })
+    }
+
+    /// The document's id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        self.id
+    }
+
+    /// Its revision.
+    #[must_use]
+    pub fn rev(&self) -> &Rev {
+        &self.rev
+    }
+
+    /// Whether it is a tombstone.
+    #[must_use]
+    pub fn deleted(&self) -> bool {
+        self.deleted
+    }
+
+    /// The body as stored: a JSON object without special members.
+    #[must_use]
+    pub fn body(&self) -> &[u8] {
+        self.stored.get(self.body_start..).unwrap_or_default()
+    }
+
+    /// Whether it shows something that can change while the revision stays the same, so that the
+    /// revision cannot stand for the answer.
+    #[must_use]
+    pub fn has_meta(&self) -> bool {
+        self.view(&[]).has_meta()
+    }
+
+    /// What it says of its attachments, in its order.
+    pub fn attachments(&self) -> impl Iterator<Item = &AttachmentRecord> {
+        self.attachments.iter().map(|(record, _)| record)
+    }
+
+    /// The attachments whose bytes have to follow the text, in order: those shown with
+    /// `"follows":true`.
+    pub fn following(&self) -> impl Iterator<Item = FoundAttachment> {
+        let follows = |(_, form): &&(_, AttachmentForm)| *form == AttachmentForm::Follows;
+        self.attachments.iter().filter(follows).map(|(record, _)| self.open(record))
+    }
+
+    /// Appends the document as JSON text.
+    ///
+    /// # Errors
+    /// Those of the store while inline attachments are read.
+    pub fn write_json(&self, out: &mut Vec<u8>) -> Result<()> {
+        if self.attachments.is_empty() {
+            self.view(&[]).write_json(out);
+            return Ok(());
+        }
+        let mut inline = Vec::new();
+        for (record, form) in &self.attachments {
+            inline.push(match form {
+                AttachmentForm::Inline => self.read_whole(record)?,
+                _ => Vec::new(),
+            });
+        }
+        let views: Vec<_> = self
+            .attachments
+            .iter()
+            .zip(&inline)
+            .map(|((record, form), bytes)| match form {
+                AttachmentForm::Stub => (record, AttachmentView::Stub),
+                AttachmentForm::Follows => (record, AttachmentView::Follows),
+                AttachmentForm::Inline => (record, AttachmentView::Data(bytes)),
+            })
+            .collect();
+        self.view(&views).write_json(out);
+        Ok(())
+    }
+
+    fn open(&self, record: &AttachmentRecord) -> FoundAttachment {
+        FoundAttachment::new(self.reader, self.rev.clone(), record.clone())
+    }
+
+    fn read_whole(&self, record: &AttachmentRecord) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let read = self.open(record).identity()?.read_to_end(&mut bytes);
+        read.map_err(|error| match error.downcast::<settee_storage::Error>() {
+            Ok(error) => Error::Storage(error),
+            Err(_) => Error::Damaged("attachment"),
+        })?;
+        Ok(bytes)
+    }
+
+    fn view<'v>(
+        &'v self,
+        attachments: &'v [(&'v AttachmentRecord, AttachmentView<'v>)],
+    ) -> DocumentView<'v> {
+        DocumentView {
+            id: self.id,
+            rev: Some(&self.rev),
+            body: self.body(),
+            deleted: self.deleted,
+            revisions: &self.meta.revisions,
+            revs_info: &self.meta.revs_info,
+            local_seq: self.meta.local_seq,
+            conflicts: &self.meta.conflicts,
+            deleted_conflicts: &self.meta.deleted_conflicts,
+            attachments,
+            encoding_info: self.encoding_info,
+        }
+    }
+}
+
+/// The form each attachment is shown in.
+fn forms(
+    records: Vec<AttachmentRecord>,
+    known_until: u64,
+    show: &ShowOptions,
+) -> Vec<(AttachmentRecord, AttachmentForm)> {
+    let form = |record: &AttachmentRecord| match show.atts_since {
+        Some(_) if record.revpos <= known_until => AttachmentForm::Stub,
+        _ => show.attachments,
+    };
+    records.into_iter().map(|record| (form(&record), record)).map(|(form, record)| (record, form)).collect()
+}

@@ -1,0 +1,218 @@
+//! Single documents: the winner, a named revision, several of them, and copies to edit.
+
+use settee_storage::Seq;
+
+use super::{
+    Reader,
+    found::{FoundDocument, Meta},
+};
+use crate::{
+    attachment::{FoundAttachment, StagedAttachment},
+    database::{GetOptions, ShowOptions},
+    document::{
+        AttachmentRecord, AttachmentSource, Body, DocHead, Document, IncomingAttachment, Summary,
+        Winner,
+    },
+    error::{Absence, Error, Result},
+    name::DocKind,
+    revision::Rev,
+    revtree::{NodeIndex, RevTree},
+};
+
+const MISSING: Error = Error::NotFound(Absence::Missing);
+
+/// Which revisions to open.
+#[derive(Clone, Copy, Debug)]
+pub enum OpenRevs<'a> {
+    /// All leaves, deleted ones included.
+    All,
+    /// These.
+    These(&'a [Rev]),
+}
+
+impl Reader {
+    /// Reads one revision of a document; a local document, too.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] with the reason, [`Error::IllegalDocId`] in a partitioned database, those
+    /// of the store.
+    pub fn get<'r>(&'r self, id: &'r str, options: &GetOptions) -> Result<FoundDocument<'r>> {
+        self.database.check_doc_id(id)?;
+        if DocKind::of(id) == DocKind::Local {
+            let stored = self.snapshot.local(id.as_bytes())?.ok_or(MISSING)?;
+            return FoundDocument::load_local(self, id, stored);
+        }
+        let entry = self.snapshot.doc(id.as_bytes())?.ok_or(MISSING)?;
+        let head = DocHead::decode(&entry.value)?;
+        match &options.rev {
+            Some(rev) if !options.latest => {
+                let tree = head.tree()?;
+                let node = tree.find(rev).ok_or(MISSING)?;
+                self.found(id, &tree, node, &options.show)
+            }
+            _ if head.winner.deleted && !options.deleted => {
+                Err(Error::NotFound(Absence::Deleted))
+            }
+            _ => self.winner(id, head, entry.seq, &options.show),
+        }
+    }
+
+    /// The winner, without a look at the tree if nothing shown depends on it.
+    fn winner<'r>(
+        &'r self,
+        id: &'r str,
+        head: DocHead<'_>,
+        seq: Seq,
+        show: &ShowOptions,
+    ) -> Result<FoundDocument<'r>> {
+        let mut meta = match needs_tree(&head.winner, show) {
+            false => Meta::default(),
+            true => {
+                let tree = head.tree()?;
+                let node = tree.winner().ok_or(Error::Damaged("revision tree"))?;
+                Meta::of(&tree, node, show, self.database.revs_limit(), true)
+            }
+        };
+        meta.local_seq = show.local_seq.then_some(seq);
+        let Winner { rev, deleted, body, .. } = head.winner;
+        FoundDocument::load(self, id, (rev, deleted, body), meta, show)
+    }
+
+    /// The revision at `node`, if its body is there.
+    fn found<'r>(
+        &'r self,
+        id: &'r str,
+        tree: &RevTree,
+        node: NodeIndex,
+        show: &ShowOptions,
+    ) -> Result<FoundDocument<'r>> {
+        let stored = tree.stored(node).ok_or(MISSING)?;
+        let meta = Meta::of(tree, node, show, self.database.revs_limit(), false);
+        let rev = tree.rev(node).clone();
+        FoundDocument::load(self, id, (rev, stored.deleted, stored.body), meta, show)
+    }
+
+    /// Reads several revisions of a document, in ascending order and each once. With `latest`, a
+    /// revision that is no leaf is replaced by the leaves that descend from it. What is not there
+    /// comes back as its revision.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] for [`OpenRevs::All`] of an unknown document, otherwise as [`Reader::get`].
+    pub fn open_revs<'r>(
+        &'r self,
+        id: &'r str,
+        revs: OpenRevs<'_>,
+        latest: bool,
+        show: &ShowOptions,
+    ) -> Result<Vec<Result<FoundDocument<'r>, Rev>>> {
+        self.database.check_doc_id(id)?;
+        let (mut nodes, mut missing) = (Vec::new(), Vec::new());
+        let tree = match (self.snapshot.doc(id.as_bytes())?, revs) {
+            (Some(entry), _) => DocHead::decode(&entry.value)?.tree()?,
+            (None, OpenRevs::All) => return Err(MISSING),
+            (None, OpenRevs::These(_)) => RevTree::new(),
+        };
+        match revs {
+            OpenRevs::All => nodes = tree.leaves(),
+            OpenRevs::These(revs) => {
+                for rev in revs {
+                    match tree.find(rev) {
+                        Some(node) if latest => nodes.extend(tree.leaves_below(node)),
+                        Some(node) if tree.stored(node).is_some() => nodes.push(node),
+                        _ => missing.push(rev.clone()),
+                    }
+                }
+            }
+        }
+        let mut opened: Vec<(Rev, Option<NodeIndex>)> =
+            nodes.into_iter().map(|node| (tree.rev(node).clone(), Some(node))).collect();
+        opened.extend(missing.into_iter().map(|rev| (rev, None)));
+        opened.sort_by(|a, b| a.0.cmp(&b.0));
+        opened.dedup_by(|a, b| a.0 == b.0);
+        opened
+            .into_iter()
+            .map(|(rev, node)| match node {
+                Some(node) => self.found(id, &tree, node, show).map(Ok),
+                None => Ok(Err(rev)),
+            })
+            .collect()
+    }
+
+    /// An attachment of the winner or of a named revision.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] with the reason, otherwise as [`Reader::get`].
+    pub fn attachment(&self, id: &str, rev: Option<&Rev>, name: &str) -> Result<FoundAttachment> {
+        let options = GetOptions { rev: rev.cloned(), ..GetOptions::default() };
+        let found = self.get(id, &options)?;
+        let record = found.attachments().find(|record| record.name == name);
+        let record = record.ok_or(Error::NotFound(Absence::Attachment))?;
+        Ok(FoundAttachment::new(self, found.rev().clone(), record.clone()))
+    }
+
+    /// The winner, or a named revision, as a document that says of itself what is stored: written back
+    /// unchanged it makes the next revision with the same body and attachments.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], with [`Absence::Revision`] if the named revision is not there.
+    pub fn edit(&self, id: &str, rev: Option<&Rev>) -> Result<Document> {
+        let missing_rev = |error| match (error, rev) {
+            (Error::NotFound(_), Some(_)) => Error::NotFound(Absence::Revision),
+            (error, _) => error,
+        };
+        let stub = |record: AttachmentRecord| (record, AttachmentSource::Stub);
+        let options = GetOptions { rev: rev.cloned(), ..GetOptions::default() };
+        let found = self.get(id, &options).map_err(missing_rev)?;
+        let mut document = self.draft(&found, id, stub)?;
+        document.rev = Some(found.rev().clone());
+        Ok(document)
+    }
+
+    /// The winner, or a named revision, as a new document with the id `to`.
+    ///
+    /// # Errors
+    /// As [`Reader::get`].
+    pub fn copy(&self, id: &str, rev: Option<&Rev>, to: &str) -> Result<Document> {
+        let shared = |record: AttachmentRecord| {
+            let staged = StagedAttachment {
+                digest: record.digest,
+                encoding: record.encoding,
+                stored_len: record.stored_len,
+                identity_len: record.identity_len,
+                place: record.place,
+            };
+            (record, AttachmentSource::Staged(staged))
+        };
+        let options = GetOptions { rev: rev.cloned(), ..GetOptions::default() };
+        self.draft(&self.get(id, &options)?, to, shared)
+    }
+
+    fn draft(
+        &self,
+        found: &FoundDocument<'_>,
+        id: &str,
+        source: impl Fn(AttachmentRecord) -> (AttachmentRecord, AttachmentSource),
+    ) -> Result<Document> {
+        let attachments = found.attachments().cloned().map(source).map(|(record, source)| {
+            let AttachmentRecord { name, content_type, revpos, .. } = record;
+            IncomingAttachment { name, content_type, revpos: Some(revpos), source }
+        });
+        Ok(Document {
+            id: id.to_owned(),
+            rev: None,
+            history: Vec::new(),
+            deleted: found.deleted(),
+            body: Body::from_stored(found.body().to_vec()),
+            attachments: attachments.collect(),
+        })
+    }
+}
+
+/// Whether what is shown of a winner depends on its tree.
+pub(crate) fn needs_tree(winner: &Winner, show: &ShowOptions) -> bool {
+    show.revs
+        || show.revs_info
+        || show.atts_since.is_some()
+        || show.conflicts && winner.has_conflicts
+        || show.deleted_conflicts && winner.has_deleted_conflicts
+}

@@ -1,0 +1,392 @@
+//! Decisions: what a prepared document means for the document that is stored now. Runs inside an
+//! edit, on the leader's thread; nothing else of the database moves meanwhile.
+//!
+//! Which edits are accepted follows CouchDB to the letter, one oddity included: it looks for the
+//! named parent of an unknown document only when it has to read the stored documents anyway
+//! ([`Rules::checked`]), and otherwise takes the history on trust.
+
+use std::sync::Arc;
+
+use settee_storage::{DocWeight, Transaction};
+
+use super::{
+    local,
+    prepare::{Prepared, PreparedAttachment, Source},
+};
+use crate::{
+    database::Database,
+    document::{
+        AttachmentPlace, AttachmentRecord, DocHead, Summary,
+        entry::{encode_change, encode_doc},
+        summary::encode_summary,
+    },
+    error::{Error, Result},
+    revision::{AttachmentDigest, Rev, RevId, revision_id},
+    revtree::{Merged, NodeIndex, RevTree, Stored},
+    write::WriteMode,
+};
+
+/// What holds for all documents of a call.
+#[derive(Clone)]
+pub(super) struct Rules {
+    pub(super) mode: WriteMode,
+    /// A revision named for an unknown document is a conflict.
+    pub(super) checked: bool,
+    pub(super) database: Arc<Database>,
+}
+
+/// What an edit did.
+#[derive(Default)]
+pub(super) struct Applied {
+    /// Place in the call and outcome.
+    pub(super) results: Vec<(usize, Result<Rev>)>,
+    /// Something was written, so the edit must be committed.
+    pub(super) wrote: bool,
+}
+
+/// Applies documents, those of one id in a row. An error is the whole edit's.
+pub(super) fn apply(
+    transaction: &mut dyn Transaction,
+    rules: &Rules,
+    prepared: Vec<Prepared>,
+) -> Result<Applied> {
+    let mut applied = Applied::default();
+    applied.results.reserve(prepared.len());
+    let mut prepared = prepared.into_iter().peekable();
+    while let Some(first) = prepared.next() {
+        if first.is_local() {
+            let rev = local::apply(transaction, &first)?;
+            applied.results.push((first.place, Ok(rev)));
+            applied.wrote = true;
+            continue;
+        }
+        let mut document = Document::load(transaction, rules, first.id.clone())?;
+        let mut next = Some(first);
+        while let Some(doc) = next {
+            let place = doc.place;
+            match document.edit(transaction, doc) {
+                Ok(rev) => applied.results.push((place, Ok(rev))),
+                Err(Error::Conflict) => applied.results.push((place, Err(Error::Conflict))),
+                Err(error) => return Err(error),
+            }
+            next = prepared.next_if(|next| next.id == document.id);
+        }
+        applied.wrote |= document.store(transaction)?;
+    }
+    Ok(applied)
+}
+
+/// One document while the edits of a call are applied to it.
+struct Document<'r> {
+    id: String,
+    rules: &'r Rules,
+    tree: RevTree,
+    changed: bool,
+}
+
+/// Where a new revision goes.
+enum Placement {
+    /// Below this leaf.
+    Below(NodeIndex),
+    /// A history of its own, or one that the tree has to find a place for.
+    History,
+    /// Below the winning tombstone of a deleted document.
+    Revival(NodeIndex),
+}
+
+impl<'r> Document<'r> {
+    fn load(transaction: &dyn Transaction, rules: &'r Rules, id: String) -> Result<Self> {
+        let tree = match transaction.doc(id.as_bytes())? {
+            Some(entry) => DocHead::decode(&entry.value)?.tree()?,
+            None => RevTree::new(),
+        };
+        Ok(Document { id, rules, tree, changed: false })
+    }
+
+    fn edit(&mut self, transaction: &mut dyn Transaction, doc: Prepared) -> Result<Rev> {
+        match self.rules.mode {
+            WriteMode::Interactive => self.edit_interactively(transaction, doc),
+            WriteMode::Replicated => self.take_replicated(transaction, doc),
+        }
+    }
+
+    /// Gives the edit the revision that follows from it, if it names a leaf that may be followed.
+    fn edit_interactively(
+        &mut self,
+        transaction: &mut dyn Transaction,
+        mut doc: Prepared,
+    ) -> Result<Rev> {
+        let placement = self.placement(&doc)?;
+        let parent = match placement {
+            Placement::Below(parent) | Placement::Revival(parent) => Some(parent),
+            Placement::History => None,
+        };
+        let parent_rev = match placement {
+            Placement::History => doc.rev.clone(),
+            Placement::Below(parent) | Placement::Revival(parent) => {
+                Some(self.tree.rev(parent).clone())
+            }
+        };
+        let generation = parent_rev.as_ref().map_or(0, |rev| rev.generation) + 1;
+        let attachments = self.attachments(transaction, &mut doc, parent, |brought| {
+            // A stub keeps its position, whatever else is brought in comes with this revision.
+            brought.unwrap_or(generation)
+        })?;
+        let id = match (&placement, doc.new_id) {
+            (Placement::Below(_) | Placement::History, Some(id)) => id,
+            (Placement::Revival(_), _) => {
+                // CouchDB forgets what the attachments are when it revives a document.
+                let digests = vec![AttachmentDigest::Undefined; attachments.len()];
+                revision_id(doc.deleted, parent_rev.as_ref(), &doc.body, &digests)
+            }
+            (_, None) => {
+                let digests: Vec<_> = attachments.iter().map(digest_of).collect();
+                revision_id(doc.deleted, parent_rev.as_ref(), &doc.body, &digests)
+            }
+        };
+        let id = RevId::Hash(id);
+        let rev = Rev::new(generation, id.clone());
+        if self.tree.find(&rev).is_some() {
+            return Err(Error::Conflict);
+        }
+        let stored = self.put_body(transaction, &doc, &attachments)?;
+        match placement {
+            Placement::Below(parent) | Placement::Revival(parent) => {
+                self.tree.add_child(parent, id, stored);
+            }
+            Placement::History => {
+                let ids: Vec<RevId> = std::iter::once(id)
+                    .chain(doc.rev.map(|rev| rev.id))
+                    .chain(doc.history)
+                    .collect();
+                self.tree.merge(generation, &ids, Some(stored));
+            }
+        }
+        self.changed = true;
+        Ok(rev)
+    }
+
+    /// The decisions of CouchDB's interactive writes.
+    fn placement(&self, doc: &Prepared) -> Result<Placement> {
+        let Some(winner) = self.tree.winner() else {
+            return match doc.rev {
+                Some(_) if self.rules.checked => Err(Error::Conflict),
+                _ => Ok(Placement::History),
+            };
+        };
+        if self.tree.is_deleted(winner) {
+            // A deleted document comes back by a write that names no revision, and by no other.
+            return match doc.rev {
+                None if !doc.deleted => Ok(Placement::Revival(winner)),
+                _ => Err(Error::Conflict),
+            };
+        }
+        let rev = doc.rev.as_ref().ok_or(Error::Conflict)?;
+        self.tree.find_leaf(rev).map(Placement::Below).ok_or(Error::Conflict)
+    }
+
+    /// Stores the revision the client gave, wherever its history puts it.
+    fn take_replicated(
+        &mut self,
+        transaction: &mut dyn Transaction,
+        mut doc: Prepared,
+    ) -> Result<Rev> {
+        let rev = doc.rev.clone().ok_or_else(|| {
+            let reason =
+                "When `new_edits: false`, the document needs `_rev` or `_revisions` specified";
+            Error::BadRequest(reason.into())
+        })?;
+        let known = self.tree.find(&rev);
+        let has_body = known.is_some_and(|node| self.tree.stored(node).is_some());
+        let stored = if has_body {
+            None
+        } else {
+            let parent = self.nearest_body(rev.generation, &doc.history);
+            let attachments =
+                self.attachments(transaction, &mut doc, parent, Option::unwrap_or_default)?;
+            Some(self.put_body(transaction, &doc, &attachments)?)
+        };
+        let ids: Vec<RevId> =
+            std::iter::once(rev.id.clone()).chain(doc.history.iter().cloned()).collect();
+        let before = self.tree.len();
+        let merged = self.tree.merge(rev.generation, &ids, stored);
+        let took_body = stored.is_some() && self.tree.stored(merged.node()) == stored.as_ref();
+        self.changed |= took_body || self.tree.len() != before;
+        Ok(rev)
+    }
+
+    /// The newest of the ancestors a client named whose body is there, for stubs to be looked up in.
+    fn nearest_body(&self, generation: u64, history: &[RevId]) -> Option<NodeIndex> {
+        let ancestors = history.iter().zip((0..generation).rev());
+        ancestors
+            .filter_map(|(id, generation)| self.tree.find(&Rev::new(generation, id.clone())))
+            .find(|node| self.tree.stored(*node).is_some())
+    }
+
+    /// The records of a document's attachments: stubs taken from the parent, bytes stored unless the
+    /// document has the same bytes already. `revpos` says at which generation a new one came in.
+    fn attachments(
+        &self,
+        transaction: &mut dyn Transaction,
+        doc: &mut Prepared,
+        parent: Option<NodeIndex>,
+        revpos: impl Fn(Option<u64>) -> u64,
+    ) -> Result<Vec<AttachmentRecord>> {
+        let brought = std::mem::take(&mut doc.attachments);
+        if brought.is_empty() {
+            return Ok(Vec::new());
+        }
+        let parents = match parent {
+            Some(parent) => self.attachments_of(transaction, parent)?,
+            None => Some(Vec::new()),
+        };
+        let known = self.known_attachments(transaction, parents.as_deref())?;
+        let mut records = Vec::with_capacity(brought.len());
+        for attachment in brought {
+            records.push(match &attachment.source {
+                Source::Stub => self.resolve(attachment, parents.as_deref())?,
+                _ => {
+                    let position = revpos(attachment.revpos.filter(|_| !self.numbers_positions()));
+                    place(transaction, attachment, position, &known)?
+                }
+            });
+        }
+        Ok(records)
+    }
+
+    /// Whether the positions of new attachments are given here and not by the client.
+    fn numbers_positions(&self) -> bool {
+        self.rules.mode == WriteMode::Interactive
+    }
+
+    fn resolve(
+        &self,
+        stub: PreparedAttachment,
+        parents: Option<&[AttachmentRecord]>,
+    ) -> Result<AttachmentRecord> {
+        let Some(parents) = parents else {
+            return Err(Error::PreviousRevisionMissing(self.id.clone()));
+        };
+        let found = parents.iter().find(|record| record.name == stub.name);
+        match found {
+            Some(record) if stub.revpos.is_none_or(|revpos| revpos == record.revpos) => {
+                Ok(record.clone())
+            }
+            _ => Err(Error::MissingStub { id: self.id.clone(), name: stub.name }),
+        }
+    }
+
+    /// The attachments of a stored revision; `None` if its body is gone.
+    fn attachments_of(
+        &self,
+        transaction: &dyn Transaction,
+        node: NodeIndex,
+    ) -> Result<Option<Vec<AttachmentRecord>>> {
+        let Some(stored) = self.tree.stored(node) else { return Ok(None) };
+        let blob = transaction.blob(stored.body)?;
+        Summary::decode(&blob)?.attachments().map(Some)
+    }
+
+    /// The attachments whose bytes may be shared: those of the parent and of all leaves.
+    fn known_attachments(
+        &self,
+        transaction: &dyn Transaction,
+        parents: Option<&[AttachmentRecord]>,
+    ) -> Result<Vec<AttachmentRecord>> {
+        let mut known = parents.unwrap_or_default().to_vec();
+        for leaf in self.tree.leaves() {
+            known.extend(self.attachments_of(transaction, leaf)?.unwrap_or_default());
+        }
+        Ok(known)
+    }
+
+    fn put_body(
+        &self,
+        transaction: &mut dyn Transaction,
+        doc: &Prepared,
+        attachments: &[AttachmentRecord],
+    ) -> Result<Stored> {
+        let body = doc.body.as_bytes();
+        let summary = encode_summary(body, attachments);
+        let at = transaction.put_blob(&summary)?;
+        let sum = |len: fn(&AttachmentRecord) -> u64| attachments.iter().map(len).sum::<u64>();
+        Ok(Stored {
+            deleted: doc.deleted,
+            body: at,
+            // All revisions that come with this call share the sequence its last one gets.
+            seq: transaction.seq() + 1,
+            active_bytes: summary.len() as u64 + sum(|record| record.stored_len),
+            external_bytes: body.len() as u64 + sum(|record| record.identity_len),
+        })
+    }
+
+    /// Writes the document if anything about it has changed.
+    fn store(mut self, transaction: &mut dyn Transaction) -> Result<bool> {
+        if !self.changed {
+            return Ok(false);
+        }
+        self.tree.stem(self.rules.database.revs_limit());
+        self.tree.forget_old_bodies();
+        put_tree(transaction, &self.id, &self.tree)?;
+        Ok(true)
+    }
+}
+
+/// Writes both index entries of a document.
+pub(crate) fn put_tree(
+    transaction: &mut dyn Transaction,
+    id: &str,
+    tree: &RevTree,
+) -> Result<settee_storage::Seq> {
+    let by_id = encode_doc(tree)?;
+    let by_seq = encode_change(tree)?;
+    Ok(transaction.put_doc(id.as_bytes(), weight(tree), &by_id, &by_seq)?)
+}
+
+/// What a document adds to the counts: its leaves' bodies and attachments.
+fn weight(tree: &RevTree) -> DocWeight {
+    let mut weight = DocWeight { deleted: tree.all_deleted(), ..DocWeight::default() };
+    for stored in tree.leaves().into_iter().filter_map(|leaf| tree.stored(leaf)) {
+        weight.active_bytes += stored.active_bytes;
+        weight.external_bytes += stored.external_bytes;
+    }
+    weight
+}
+
+fn digest_of(record: &AttachmentRecord) -> AttachmentDigest<'_> {
+    AttachmentDigest::Known {
+        name: &record.name,
+        content_type: &record.content_type,
+        md5: record.digest,
+    }
+}
+
+/// The record of an attachment that came with its bytes.
+fn place(
+    transaction: &mut dyn Transaction,
+    attachment: PreparedAttachment,
+    revpos: u64,
+    known: &[AttachmentRecord],
+) -> Result<AttachmentRecord> {
+    let same_bytes = known.iter().find(|record| {
+        record.digest == attachment.digest
+            && record.stored_len == attachment.stored_len
+            && record.encoding == attachment.encoding
+    });
+    let place = match (same_bytes, attachment.source) {
+        (Some(record), _) => record.place,
+        (None, Source::Bytes(bytes)) => AttachmentPlace::Blob(transaction.put_blob(&bytes)?),
+        (None, Source::Placed(place)) => place,
+        (None, Source::Stub) => return Err(Error::Damaged("attachment")),
+    };
+    Ok(AttachmentRecord {
+        name: attachment.name,
+        content_type: attachment.content_type,
+        revpos,
+        digest: attachment.digest,
+        encoding: attachment.encoding,
+        stored_len: attachment.stored_len,
+        identity_len: attachment.identity_len,
+        place,
+    })
+}
