@@ -196,9 +196,15 @@ impl Transaction for State {
     }
 
     fn remove_doc(&mut self, id: &[u8]) -> Result<bool> {
+        let Some(doc) = self.docs.remove(id) else { return Ok(false) };
+        self.changes.remove(&doc.seq);
         self.seq += 1;
-        let removed = self.docs.remove(id);
-        Ok(removed.is_some_and(|doc| self.changes.remove(&doc.seq).is_some()))
+        Ok(true)
+    }
+
+    fn bump(&mut self) -> Result<Seq> {
+        self.seq += 1;
+        Ok(self.seq)
     }
 
     fn local(&self, key: &[u8]) -> Result<Option<Value<'_>>> {

@@ -354,9 +354,12 @@ pub trait Transaction {
     /// Writes a document: gives it the next sequence, replaces its by-id entry, moves its by-seq entry.
     fn put_doc(&mut self, id: &[u8], weight: DocWeight, by_id: &[u8], by_seq: &[u8])
     -> Result<Seq>;
-    /// Removes a document from both indexes as if it had never been (purge). Takes a sequence, too, so
-    /// that the change is noticed; true if the document was there.
+    /// Removes a document from both indexes as if it had never been (purge); true if it was there, and
+    /// then it takes a sequence, too.
     fn remove_doc(&mut self, id: &[u8]) -> Result<bool>;
+    /// Takes the next sequence without changing a document, so that whoever follows the sequence notices
+    /// a change of another kind.
+    fn bump(&mut self) -> Result<Seq>;
     /// A local value, latest state.
     fn local(&self, key: &[u8]) -> Result<Option<Value<'_>>>;
     /// Writes a local value.

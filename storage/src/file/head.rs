@@ -42,6 +42,12 @@ impl Head {
         self.seq = seq;
         Some(())
     }
+
+    /// Takes a sequence. `None` as in [`Head::put_doc`].
+    pub(super) fn bump(&mut self) -> Option<()> {
+        self.seq = self.seq.checked_add(1)?;
+        Some(())
+    }
 }
 
 /// Counts after a document of weight `old` gave way to one of weight `new`.

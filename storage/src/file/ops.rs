@@ -10,10 +10,11 @@
 //!   2 remove document  flags, id bytes, distance to its old sequence n, old active n, old external n
 //!   3 put key          space and key bytes, value bytes
 //!   4 remove key       space and key bytes
+//!   5 bump             nothing
 //! ```
 //! Flags: bit 0 deleted, bit 1 it was there before, bit 2 it was deleted before, bit 3 the by-id value is
 //! shared with the previous one (see `delta`; otherwise it is `bytes`). Putting and removing a document
-//! each take the next sequence, so sequences are not written.
+//! and a bump each take the next sequence, so sequences are not written.
 
 use std::sync::Arc;
 
@@ -32,6 +33,7 @@ const PUT_DOC: u8 = 1;
 const REMOVE_DOC: u8 = 2;
 const PUT_KEY: u8 = 3;
 const REMOVE_KEY: u8 = 4;
+const BUMP: u8 = 5;
 
 const DELETED: u8 = 1;
 const WAS_THERE: u8 = 2;
@@ -92,6 +94,11 @@ impl OpsBuffer {
         }
     }
 
+    /// Logs that a sequence was taken for nothing in particular.
+    pub(super) fn bump(&mut self) {
+        self.begin(BUMP);
+    }
+
     fn begin(&mut self, tag: u8) {
         self.bytes.push(tag);
         self.count += 1;
@@ -142,6 +149,7 @@ fn replay_one(
         Some(REMOVE_DOC) => Ok(replay_remove_doc(input, head)),
         Some(PUT_KEY) => Ok(replay_key(input, head, true)),
         Some(REMOVE_KEY) => Ok(replay_key(input, head, false)),
+        Some(BUMP) => Ok(head.bump()),
         _ => Ok(None),
     }
 }

@@ -178,6 +178,13 @@ impl Transaction for Group<'_> {
         removed.map(|()| true).ok_or_else(|| self.inconsistent())
     }
 
+    fn bump(&mut self) -> Result<Seq> {
+        self.check(&[], &[])?;
+        self.ops.bump();
+        self.head.bump().ok_or_else(|| self.inconsistent())?;
+        Ok(self.head.seq)
+    }
+
     fn local(&self, key: &[u8]) -> Result<Option<Value<'_>>> {
         self.view().key(Space::Local, key)
     }
