@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 use settee_engine::json::{Value, write_string};
-use settee_engine::{AttachmentForm, Database, Error, OpenRevs, Reader, Rev, ShowOptions};
+use settee_engine::{
+    AttachmentForm, Database, Error, FoundDocument, OpenRevs, Reader, Rev, ShowOptions,
+};
 
 use crate::http::multipart::writer::{Boundary, PartHead};
 use crate::http::stream::{self, BlockingWriter};
@@ -64,18 +66,35 @@ enum Item {
 }
 
 /// Why an item has no document.
+#[derive(Clone)]
 struct Refusal {
     id: Option<String>,
     rev: Option<String>,
-    failure: Failure,
+    error: String,
+    reason: String,
+}
+
+impl Refusal {
+    fn new(id: Option<&str>, rev: Option<&str>, failure: &Failure) -> Self {
+        Self {
+            id: id.map(str::to_owned),
+            rev: rev.map(str::to_owned),
+            error: failure.error().to_owned(),
+            reason: failure.reason().to_owned(),
+        }
+    }
+
+    /// What is said of a revision that is not there.
+    fn missing(id: &str, rev: &Rev) -> Self {
+        Self::new(Some(id), Some(&rev.to_string()), &Failure::not_found("missing"))
+    }
 }
 
 impl Item {
     /// Reads one item. What is wrong with it is said in its place, unless its id is no text at all.
     fn parse(item: &Value) -> Result<Self, Failure> {
         let refused = |id: Option<&str>, rev: Option<&str>, failure: Failure| {
-            let (id, rev) = (id.map(str::to_owned), rev.map(str::to_owned));
-            Ok(Self::Refused(Refusal { id, rev, failure }))
+            Ok(Self::Refused(Refusal::new(id, rev, &failure)))
         };
         let Some(members) = item.as_object().filter(|members| !members.is_empty()) else {
             let failure = Failure::bad_request("document must be a JSON object");
@@ -100,6 +119,15 @@ impl Item {
     }
 }
 
+impl Item {
+    fn id(&self) -> &str {
+        match self {
+            Self::Wanted { id, .. } => id,
+            Self::Refused(refusal) => refusal.id.as_deref().unwrap_or_default(),
+        }
+    }
+}
+
 /// A whole request.
 struct Bulk {
     database: Arc<Database>,
@@ -109,20 +137,13 @@ struct Bulk {
 }
 
 /// What an item came to: revisions found or missing, or a refusal.
-type Found<'r> = Result<Vec<Result<settee_engine::FoundDocument<'r>, Rev>>, Refusal>;
+type Found<'r> = Result<Vec<Result<FoundDocument<'r>, Rev>>, Refusal>;
 
 impl Bulk {
     fn open<'r>(&self, reader: &'r Reader, item: &'r Item) -> Found<'r> {
         let (id, rev, atts_since) = match item {
             Item::Wanted { id, rev, atts_since } => (id, rev, atts_since),
-            Item::Refused(Refusal { id, rev, failure }) => {
-                let failure = Failure::new(
-                    failure.status(),
-                    failure.error().to_owned(),
-                    failure.reason().to_owned(),
-                );
-                return Err(Refusal { id: id.clone(), rev: rev.clone(), failure });
-            }
+            Item::Refused(refusal) => return Err(refusal.clone()),
         };
         let mut show = self.show.clone();
         if atts_since.is_some() {
@@ -131,16 +152,16 @@ impl Bulk {
                 show.attachments = AttachmentForm::Inline;
             }
         }
-        let wanted = rev.as_ref().map_or(OpenRevs::All, |rev| {
-            OpenRevs::These(std::slice::from_ref(rev))
-        });
+        let wanted = match rev {
+            Some(rev) => OpenRevs::These(std::slice::from_ref(rev)),
+            None => OpenRevs::All,
+        };
         settee_engine::name::check_doc_id(id)
             .and_then(|()| reader.open_revs(id, wanted, self.latest, &show))
-            .map_err(|error| Refusal {
-                id: Some(id.clone()),
+            .map_err(|error| {
                 // An unknown document asked for without a revision; the word is CouchDB's.
-                rev: matches!(error, Error::NotFound(_)).then(|| "undefined".to_owned()),
-                failure: error.into(),
+                let rev = matches!(error, Error::NotFound(_)).then_some("undefined");
+                Refusal::new(Some(id), rev, &error.into())
             })
     }
 
@@ -162,12 +183,11 @@ impl Bulk {
     }
 
     fn write_item(&self, reader: &Reader, item: &Item, out: &mut Vec<u8>) -> Result<(), Failure> {
-        let id = match item {
-            Item::Wanted { id, .. } => Some(id.as_str()),
-            Item::Refused(refusal) => refusal.id.as_deref(),
-        };
         out.extend_from_slice(b"{\"id\":");
-        write_text(id, out);
+        match item {
+            Item::Wanted { id, .. } => write_string(id, out),
+            Item::Refused(refusal) => write_text(refusal.id.as_deref(), out),
+        }
         out.extend_from_slice(b",\"docs\":[");
         match self.open(reader, item) {
             Ok(results) => {
@@ -175,7 +195,7 @@ impl Bulk {
                     if position > 0 {
                         out.push(b',');
                     }
-                    write_result(id, result, out)?;
+                    write_result(result.map_err(|rev| Refusal::missing(item.id(), &rev)), out)?;
                 }
             }
             Err(refusal) => write_error(&refusal, out),
@@ -201,24 +221,20 @@ impl Bulk {
                 }
             };
             for result in results {
-                match result {
+                let found = match result {
+                    Ok(found) => found,
                     Err(rev) => {
-                        let id = match item {
-                            Item::Wanted { id, .. } => Some(id.as_str()),
-                            Item::Refused(_) => None,
-                        };
-                        write_error_part(&missing(id, &rev), boundary, out);
+                        write_error_part(&Refusal::missing(item.id(), &rev), boundary, out);
+                        continue;
                     }
-                    Ok(found) => {
-                        let head = PartHead::new()
-                            .header("X-Doc-Id", found.id())
-                            .header("X-Rev-Id", &found.rev().to_string());
-                        if write_part(&found, head, out)? == Copied::ClientGone {
-                            return Ok(());
-                        }
-                        out.buffer().extend_from_slice(boundary.next().as_bytes());
-                    }
+                };
+                let head = PartHead::new()
+                    .header("X-Doc-Id", found.id())
+                    .header("X-Rev-Id", &found.rev().to_string());
+                if write_part(&found, head, out)? == Copied::ClientGone {
+                    return Ok(());
                 }
+                out.buffer().extend_from_slice(boundary.next().as_bytes());
             }
             if out.spill().is_err() {
                 return Ok(());
@@ -231,8 +247,7 @@ impl Bulk {
 }
 
 fn write_result(
-    id: Option<&str>,
-    result: Result<settee_engine::FoundDocument<'_>, Rev>,
+    result: Result<FoundDocument<'_>, Refusal>,
     out: &mut Vec<u8>,
 ) -> Result<(), Failure> {
     match result {
@@ -241,14 +256,9 @@ fn write_result(
             found.write_json(out)?;
             out.push(b'}');
         }
-        Err(rev) => write_error(&missing(id, &rev), out),
+        Err(refusal) => write_error(&refusal, out),
     }
     Ok(())
-}
-
-fn missing(id: Option<&str>, rev: &Rev) -> Refusal {
-    let failure = Failure::not_found("missing");
-    Refusal { id: id.map(str::to_owned), rev: Some(rev.to_string()), failure }
 }
 
 fn write_error_part(refusal: &Refusal, boundary: &Boundary, out: &mut BlockingWriter) {
@@ -264,9 +274,9 @@ fn write_error(refusal: &Refusal, out: &mut Vec<u8>) {
     out.extend_from_slice(b",\"rev\":");
     write_text(refusal.rev.as_deref(), out);
     out.extend_from_slice(b",\"error\":");
-    write_string(refusal.failure.error(), out);
+    write_string(&refusal.error, out);
     out.extend_from_slice(b",\"reason\":");
-    write_string(refusal.failure.reason(), out);
+    write_string(&refusal.reason, out);
     out.extend_from_slice(b"}}");
 }
 
