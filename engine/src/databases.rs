@@ -262,9 +262,8 @@ impl Databases {
         work: impl FnOnce(&mut Option<Arc<Database>>) -> Result<T>,
     ) -> Result<T> {
         let known = self.slots.read().get(name).map(Arc::clone);
-        let slot = known.unwrap_or_else(|| {
-            Arc::clone(self.slots.write().entry(name.to_owned()).or_default())
-        });
+        let slot = known
+            .unwrap_or_else(|| Arc::clone(self.slots.write().entry(name.to_owned()).or_default()));
         slot.last_used.store(self.clock.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
         let mut open = slot.database.lock();
         let was_open = open.is_some();

@@ -31,9 +31,9 @@ fn check_id(id: &str) -> Result<()> {
     if DocKind::of(id) != DocKind::Normal {
         return Ok(());
     }
-    let (partition, rest) = id.split_once(SEPARATOR).ok_or_else(|| {
-        Error::IllegalDocId("Doc id must be of form partition:id".into())
-    })?;
+    let (partition, rest) = id
+        .split_once(SEPARATOR)
+        .ok_or_else(|| Error::IllegalDocId("Doc id must be of form partition:id".into()))?;
     check_name(partition)?;
     name::check_doc_id(rest)
 }

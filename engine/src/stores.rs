@@ -2,18 +2,20 @@
 //! memory, and whatever else may hold databases later.
 
 use std::{
-    collections::BTreeMap,
+    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use parking_lot::Mutex;
 use settee_storage::{
-    Store,
-    disk::{Disk, File, OpenMode},
+    FileStore, Options as StoreOptions, Store,
+    disk::{Disk, File, MemoryDisk, OpenMode},
 };
 
-use crate::error::Result;
+use crate::{
+    error::{Error, Result},
+    name,
+};
 
 /// What makes a new store a database before it becomes visible.
 pub(crate) type Establish<'e> = &'e mut dyn FnMut(&Arc<dyn Store>) -> Result<()>;
@@ -45,7 +47,7 @@ pub(crate) struct DiskStores {
     disk: Arc<dyn Disk>,
     root: PathBuf,
     /// Keeps the folder's lock.
-    _lock: Arc<dyn File>,
+    _lock: Option<Arc<dyn File>>,
 }
 
 impl DiskStores {
@@ -57,7 +59,12 @@ impl DiskStores {
         if !file.try_lock().map_err(|error| failed("lock", &lock, error))? {
             return Err(settee_storage::Error::Locked { path: root }.into());
         }
-        Ok(DiskStores { disk, root, _lock: file })
+        Ok(DiskStores { disk, root, _lock: Some(file) })
+    }
+
+    /// Stores on a disk in memory of their own.
+    pub(crate) fn in_memory() -> Self {
+        DiskStores { disk: Arc::new(MemoryDisk::new()), root: PathBuf::from("memory"), _lock: None }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -108,11 +115,10 @@ impl Stores for DiskStores {
         unfinished.add_extension(UNFINISHED);
         if exists(&*self.disk, &unfinished)? {
             // Left behind by a crash, or by a creation that failed.
-            self.disk
-                .remove(&unfinished)
-                .map_err(|error| failed("remove", &unfinished, error))?;
+            self.disk.remove(&unfinished).map_err(|error| failed("remove", &unfinished, error))?;
         }
-        let store = FileStore::create(Arc::clone(&self.disk), &unfinished, StoreOptions::default())?;
+        let store =
+            FileStore::create(Arc::clone(&self.disk), &unfinished, StoreOptions::default())?;
         let store: Arc<dyn Store> = store;
         establish(&store)?;
         store.checkpoint()?;
@@ -149,34 +155,46 @@ fn failed(operation: &'static str, path: &Path, source: io::Error) -> Error {
     settee_storage::Error::Io { operation, path: path.to_owned(), source }.into()
 }
 
-/// Databases over the reference model of `settee-storage`, for tests that compare.
-#[derive(Default)]
-pub(crate) struct ModelStores(Mutex<BTreeMap<String, Arc<ModelStore>>>);
+#[cfg(test)]
+pub(crate) mod model {
+    //! Databases over the reference model of `settee-storage`, to compare with.
 
-impl Stores for ModelStores {
-    fn exists(&self, name: &str) -> Result<bool> {
-        Ok(self.0.lock().contains_key(name))
-    }
+    use std::collections::BTreeMap;
 
-    fn create(&self, name: &str, establish: Establish<'_>) -> Result<()> {
-        let model = Arc::new(ModelStore::new());
-        let store: Arc<dyn Store> = model.clone();
-        establish(&store)?;
-        self.0.lock().insert(name.to_owned(), model);
-        Ok(())
-    }
+    use parking_lot::Mutex;
+    use settee_storage::model::ModelStore;
 
-    fn open(&self, name: &str) -> Result<Arc<dyn Store>> {
-        let store = self.0.lock().get(name).map(|model| Arc::clone(model));
-        store.map(|model| model as Arc<dyn Store>).ok_or(Error::DatabaseNotFound)
-    }
+    use super::*;
 
-    fn remove(&self, name: &str) -> Result<()> {
-        self.0.lock().remove(name);
-        Ok(())
-    }
+    /// Databases in ordered maps.
+    #[derive(Default)]
+    pub(crate) struct ModelStores(Mutex<BTreeMap<String, Arc<ModelStore>>>);
 
-    fn names(&self) -> Result<Vec<String>> {
-        Ok(self.0.lock().keys().cloned().collect())
+    impl Stores for ModelStores {
+        fn exists(&self, name: &str) -> Result<bool> {
+            Ok(self.0.lock().contains_key(name))
+        }
+
+        fn create(&self, name: &str, establish: Establish<'_>) -> Result<()> {
+            let model = Arc::new(ModelStore::new());
+            let store: Arc<dyn Store> = model.clone();
+            establish(&store)?;
+            self.0.lock().insert(name.to_owned(), model);
+            Ok(())
+        }
+
+        fn open(&self, name: &str) -> Result<Arc<dyn Store>> {
+            let store = self.0.lock().get(name).map(|model| Arc::clone(model));
+            store.map(|model| model as Arc<dyn Store>).ok_or(Error::DatabaseNotFound)
+        }
+
+        fn remove(&self, name: &str) -> Result<()> {
+            self.0.lock().remove(name);
+            Ok(())
+        }
+
+        fn names(&self) -> Result<Vec<String>> {
+            Ok(self.0.lock().keys().cloned().collect())
+        }
     }
 }

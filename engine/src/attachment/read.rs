@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use settee_storage::{BlobRef, Snapshot, StreamReader};
+use settee_storage::{BlobRef, Snapshot, store::StreamReader};
 
 use super::gzip;
 use crate::{

@@ -9,11 +9,7 @@ use std::{
 use flate2::write::MultiGzDecoder;
 use settee_storage::StreamWriter;
 
-use super::{
-    AttachmentSettings, StagedAttachment,
-    digest::Hasher,
-    gzip::Compressor,
-};
+use super::{AttachmentSettings, StagedAttachment, digest::Hasher, gzip::Compressor};
 use crate::{
     database::Database,
     document::{AttachmentPlace, Encoding},

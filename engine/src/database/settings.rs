@@ -9,7 +9,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use settee_storage::{Snapshot, Store, Transaction, update};
+use settee_storage::{Snapshot, Store, Transaction, Value as StoredValue, update};
 
 use super::Database;
 use crate::{
@@ -146,6 +146,11 @@ impl Settings {
 /// Reads a number of the meta keyspace.
 pub(crate) fn number(bytes: &[u8]) -> Result<u64> {
     bytes.try_into().map(u64::from_le_bytes).map_err(|_| Error::Damaged("setting"))
+}
+
+/// The number of purge requests so far, as the meta keyspace has it.
+pub(crate) fn purge_seq(stored: Option<StoredValue<'_>>) -> Result<u64> {
+    stored.map_or(Ok(0), |bytes| number(&bytes))
 }
 
 impl Database {

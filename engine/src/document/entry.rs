@@ -55,6 +55,12 @@ impl Winner {
         })
     }
 
+    /// Whether there are other leaves.
+    #[must_use]
+    pub fn has_losers(&self) -> bool {
+        self.has_conflicts || self.has_deleted_conflicts
+    }
+
     fn encode(&self, out: &mut Vec<u8>) {
         let mut flags = 0;
         for (flag, set) in [

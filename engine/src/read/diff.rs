@@ -2,9 +2,9 @@
 
 use super::Reader;
 use crate::{
-    document::DocHead,
-    error::{Error, Result},
     database::{PurgeRequest, settings},
+    document::DocHead,
+    error::Result,
     revision::Rev,
     revtree::RevTree,
 };

@@ -251,5 +251,9 @@ fn forms(
         Some(_) if record.revpos <= known_until => AttachmentForm::Stub,
         _ => show.attachments,
     };
-    records.into_iter().map(|record| (form(&record), record)).map(|(form, record)| (record, form)).collect()
+    records
+        .into_iter()
+        .map(|record| (form(&record), record))
+        .map(|(form, record)| (record, form))
+        .collect()
 }

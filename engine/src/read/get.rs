@@ -10,8 +10,7 @@ use crate::{
     attachment::{FoundAttachment, StagedAttachment},
     database::{GetOptions, ShowOptions},
     document::{
-        AttachmentRecord, AttachmentSource, Body, DocHead, Document, IncomingAttachment, Summary,
-        Winner,
+        AttachmentRecord, AttachmentSource, Body, DocHead, Document, IncomingAttachment, Winner,
     },
     error::{Absence, Error, Result},
     name::DocKind,
@@ -50,14 +49,11 @@ impl Reader {
                 let node = tree.find(rev).ok_or(MISSING)?;
                 self.found(id, &tree, node, &options.show)
             }
-            _ if head.winner.deleted && !options.deleted => {
-                Err(Error::NotFound(Absence::Deleted))
-            }
+            _ if head.winner.deleted && !options.deleted => Err(Error::NotFound(Absence::Deleted)),
             _ => self.winner(id, head, entry.seq, &options.show),
         }
     }
 
-    /// The winner, without a look at the tree if nothing shown depends on it.
     fn winner<'r>(
         &'r self,
         id: &'r str,
@@ -65,6 +61,13 @@ impl Reader {
         seq: Seq,
         show: &ShowOptions,
     ) -> Result<FoundDocument<'r>> {
+        let meta = self.meta(&head, seq, show)?;
+        let Winner { rev, deleted, body, .. } = head.winner;
+        FoundDocument::load(self, id, (rev, deleted, body), meta, show)
+    }
+
+    /// What is shown beside a winner's body. The tree is read only if something depends on it.
+    pub(crate) fn meta(&self, head: &DocHead<'_>, seq: Seq, show: &ShowOptions) -> Result<Meta> {
         let mut meta = match needs_tree(&head.winner, show) {
             false => Meta::default(),
             true => {
@@ -74,8 +77,7 @@ impl Reader {
             }
         };
         meta.local_seq = show.local_seq.then_some(seq);
-        let Winner { rev, deleted, body, .. } = head.winner;
-        FoundDocument::load(self, id, (rev, deleted, body), meta, show)
+        Ok(meta)
     }
 
     /// The revision at `node`, if its body is there.

@@ -11,7 +11,8 @@ use std::sync::Arc;
 use settee_storage::{Seq, Snapshot};
 
 pub use diff::{RevsDiff, RevsRequest};
-pub use found::{FoundDocument, Following};
+pub use found::FoundDocument;
+pub(crate) use found::Meta;
 pub use get::OpenRevs;
 
 use crate::database::Database;

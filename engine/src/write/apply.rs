@@ -21,8 +21,9 @@ use crate::{
         summary::encode_summary,
     },
     error::{Error, Result},
+    name::DocKind,
     revision::{AttachmentDigest, Rev, RevId, revision_id},
-    revtree::{Merged, NodeIndex, RevTree, Stored},
+    revtree::{NodeIndex, RevTree, Stored},
     write::WriteMode,
 };
 
@@ -159,7 +160,7 @@ impl<'r> Document<'r> {
                     .chain(doc.rev.map(|rev| rev.id))
                     .chain(doc.history)
                     .collect();
-                self.tree.merge(generation, &ids, Some(stored));
+                self.tree.merge(generation, &ids, stored);
             }
         }
         self.changed = true;
@@ -196,22 +197,22 @@ impl<'r> Document<'r> {
                 "When `new_edits: false`, the document needs `_rev` or `_revisions` specified";
             Error::BadRequest(reason.into())
         })?;
-        let known = self.tree.find(&rev);
-        let has_body = known.is_some_and(|node| self.tree.stored(node).is_some());
-        let stored = if has_body {
-            None
-        } else {
-            let parent = self.nearest_body(rev.generation, &doc.history);
-            let attachments =
-                self.attachments(transaction, &mut doc, parent, Option::unwrap_or_default)?;
-            Some(self.put_body(transaction, &doc, &attachments)?)
+        let known = self.tree.find(&rev).filter(|node| self.tree.stored(*node).is_some());
+        let stored = match known.and_then(|node| self.tree.stored(node)) {
+            Some(stored) => *stored,
+            None => {
+                let parent = self.nearest_body(rev.generation, &doc.history);
+                let attachments =
+                    self.attachments(transaction, &mut doc, parent, Option::unwrap_or_default)?;
+                self.put_body(transaction, &doc, &attachments)?
+            }
         };
         let ids: Vec<RevId> =
             std::iter::once(rev.id.clone()).chain(doc.history.iter().cloned()).collect();
         let before = self.tree.len();
         let merged = self.tree.merge(rev.generation, &ids, stored);
-        let took_body = stored.is_some() && self.tree.stored(merged.node()) == stored.as_ref();
-        self.changed |= took_body || self.tree.len() != before;
+        // A revision that was known gives news only by its body or by ancestors it brings along.
+        self.changed |= known != Some(merged.node()) || self.tree.len() != before;
         Ok(rev)
     }
 
@@ -328,6 +329,9 @@ impl<'r> Document<'r> {
         self.tree.stem(self.rules.database.revs_limit());
         self.tree.forget_old_bodies();
         put_tree(transaction, &self.id, &self.tree)?;
+        if DocKind::of(&self.id) == DocKind::Design {
+            self.rules.database.note_design_doc();
+        }
         Ok(true)
     }
 }

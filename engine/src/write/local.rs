@@ -19,8 +19,7 @@ pub(crate) struct LocalDocument<'v> {
 
 impl<'v> LocalDocument<'v> {
     pub(crate) fn decode(value: &'v [u8]) -> Result<Self> {
-        let (counter, body) =
-            value.split_first_chunk().ok_or(Error::Damaged("local document"))?;
+        let (counter, body) = value.split_first_chunk().ok_or(Error::Damaged("local document"))?;
         Ok(LocalDocument { counter: u64::from_le_bytes(*counter), body })
     }
 

@@ -22,7 +22,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use settee_storage::{Leader, Receipt, Store};
+use settee_storage::{Leader, Receipt};
 
 use crate::{
     database::Database,
@@ -114,7 +114,8 @@ impl Database {
     }
 
     fn submit_plan(self: &Arc<Self>, plan: Plan, done: WriteDone) -> Option<Leader> {
-        let rules = apply::Rules { mode: plan.mode, checked: plan.checked, database: Arc::clone(self) };
+        let rules =
+            apply::Rules { mode: plan.mode, checked: plan.checked, database: Arc::clone(self) };
         let gather = Arc::new(Gather::new(plan.count, plan.edits.len(), done));
         let mut leaders = Vec::new();
         for prepared in plan.edits {
@@ -210,7 +211,9 @@ impl Gather {
         done(match failure {
             Some(error) => Err(error),
             // Every document went into exactly one edit, and each edit answers for all of its own.
-            None => Ok(results.into_iter().map(|slot| slot.unwrap_or(Err(Error::Conflict))).collect()),
+            None => {
+                Ok(results.into_iter().map(|slot| slot.unwrap_or(Err(Error::Conflict))).collect())
+            }
         });
     }
 }

@@ -97,8 +97,7 @@ fn cut(prepared: Vec<Prepared>) -> Vec<Vec<Prepared>> {
         bytes += doc.bytes();
         match edits.last_mut() {
             Some(edit)
-                if bytes <= MAX_EDIT_BYTES
-                    || edit.last().is_some_and(|last| last.id == doc.id) =>
+                if bytes <= MAX_EDIT_BYTES || edit.last().is_some_and(|last| last.id == doc.id) =>
             {
                 edit.push(doc);
             }
@@ -116,12 +115,7 @@ fn is_design(id: &str) -> bool {
 }
 
 impl Prepared {
-    fn new(
-        database: &Arc<Database>,
-        place: usize,
-        doc: Document,
-        mode: WriteMode,
-    ) -> Result<Self> {
+    fn new(database: &Arc<Database>, place: usize, doc: Document, mode: WriteMode) -> Result<Self> {
         let is_local = DocKind::of(&doc.id) == DocKind::Local;
         if is_local && !doc.deleted {
             local::next_counter(doc.rev.as_ref())?;
@@ -214,8 +208,11 @@ impl PreparedAttachment {
 
     fn take_inline(&mut self, database: &Arc<Database>, bytes: Vec<u8>) -> Result<()> {
         if bytes.len() > MAX_BLOB_ATTACHMENT_BYTES {
-            let mut writer =
-                database.stage_attachment(&self.name, &self.content_type, StageOptions::default())?;
+            let mut writer = database.stage_attachment(
+                &self.name,
+                &self.content_type,
+                StageOptions::default(),
+            )?;
             writer.write(&bytes)?;
             self.take_staged(writer.finish()?);
             return Ok(());
