@@ -19,12 +19,15 @@
 //!   thread, [`stream::channel`] for feeds.
 //! * [`Failure`]: every error, made by its constructors or from the engine's error by `?`.
 
+pub(crate) mod accept;
 mod body;
 mod failure;
 mod method;
+pub(crate) mod multipart;
 mod path;
 pub mod percent;
 mod query;
+pub(crate) mod ranges;
 mod reply;
 mod request;
 pub mod stream;

@@ -54,17 +54,7 @@ impl Request {
     /// Whether the client takes an answer of this type, such as `multipart/mixed`. No `Accept`
     /// header takes everything.
     pub fn accepts(&self, wanted: &str) -> bool {
-        let Some(accept) = self.header(ACCEPT) else { return true };
-        let family = wanted.split('/').next().unwrap_or_default();
-        accept.split(',').any(|offer| {
-            let mut parts = offer.split(';').map(str::trim);
-            let kind = parts.next().unwrap_or_default();
-            let refused = parts.any(|p| matches!(p, "q=0" | "q=0.0" | "q=0.00" | "q=0.000"));
-            let matches = kind == "*/*"
-                || kind.eq_ignore_ascii_case(wanted)
-                || kind.strip_suffix("/*").is_some_and(|f| f.eq_ignore_ascii_case(family));
-            matches && !refused
-        })
+        super::accept::accepts_type(self.header(ACCEPT), wanted)
     }
 
     /// Whether `If-None-Match` names this entity tag (given without quotes).

@@ -36,7 +36,7 @@ pub(crate) fn revisions(value: &Value, refusal: &'static str) -> Result<Vec<Rev>
 /// The revision in a JSON string.
 pub(crate) fn revision(value: &Value) -> Result<Rev, Failure> {
     let text = value.as_str().ok_or(settee_engine::Error::InvalidRev)?;
-    Ok(Rev::parse(text)?)
+    Ok(Rev::parse(text.as_bytes())?)
 }
 
 /// `["1-a","2-b"]`
@@ -54,12 +54,17 @@ pub(crate) fn write_revisions<'r>(revs: impl IntoIterator<Item = &'r Rev>, out: 
 /// `{"ok":true,"id":…,"rev":…}`, the answer to a write.
 pub(crate) fn written(id: &str, rev: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(id.len() + rev.len() + 32);
-    out.extend_from_slice(b"{\"ok\":true,\"id\":");
-    write_string(id, &mut out);
-    out.extend_from_slice(b",\"rev\":");
-    write_string(rev, &mut out);
-    out.push(b'}');
+    write_written(id, rev, &mut out);
     out
+}
+
+/// Appends the same.
+pub(crate) fn write_written(id: &str, rev: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"ok\":true,\"id\":");
+    write_string(id, out);
+    out.extend_from_slice(b",\"rev\":");
+    write_string(rev, out);
+    out.push(b'}');
 }
 
 /// `{"id":…,"error":…,"reason":…}`, what became of one document of many.

@@ -110,12 +110,11 @@ pub(crate) fn info_value(database: &Database) -> Result<serde_json::Value, Failu
 pub(crate) async fn create_document(request: &mut Request, database: &Arc<Database>) -> Outcome {
     request.require_json_type()?;
     let bytes = request.body.bytes().await?;
-    let mut document = Document::parse(&bytes, None, &request.app.settings().limits)?;
+    let mut document = Document::parse(&bytes, None, &write::limits(request))?;
     if document.id.is_empty() {
         document.id = request.app.new_uuid();
     }
     let id = document.id.clone();
-    database.check_writable(std::slice::from_ref(&document))?;
     if write::is_batched(request) {
         write::later(database, document, write::mode(request));
         return Ok(Reply::value(202, &json!({"ok": true, "id": id})));

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use settee_engine::{Database, Document, WriteMode};
+use settee_engine::{Database, GetOptions, WriteMode};
 
 use super::{body, document, etag, write};
 use crate::http::{Outcome, Reply, Request};
@@ -10,7 +10,7 @@ use crate::http::{Outcome, Reply, Request};
 /// GET `/{db}/_local/{id}`.
 pub(crate) async fn get(request: &mut Request, database: &Arc<Database>, id: &str) -> Outcome {
     let mut json = Vec::new();
-    database.read()?.local(id)?.write_json(&mut json)?;
+    database.read()?.get(id, &GetOptions::default())?.write_json(&mut json)?;
     let etag = etag::of(&[&json]);
     if request.none_match(&etag) {
         return Ok(Reply::not_modified(&etag));
@@ -25,9 +25,8 @@ pub(crate) async fn put(request: &mut Request, database: &Arc<Database>, id: &st
 
 /// DELETE `/{db}/_local/{id}`.
 pub(crate) async fn delete(request: &mut Request, database: &Arc<Database>, id: &str) -> Outcome {
-    database.read()?.local(id)?;
-    let mut tombstone = Document::tombstone(id);
-    tombstone.rev = document::claimed_rev(request, None)?;
+    database.read()?.get(id, &GetOptions::default())?;
+    let tombstone = document::tombstone(id, document::claimed_rev(request, None)?);
     let rev = write::one(database, tombstone, WriteMode::Interactive).await?;
     Ok(Reply::json(200, body::written(id, &rev.to_string())))
 }

@@ -4,11 +4,22 @@
 //!
 //! Paths below a database are in `in_database.rs`.
 
+mod all_docs;
+mod attachment;
+mod blocking;
+mod body;
+mod bulk;
+mod changes;
+mod database;
+mod document;
+mod etag;
 mod in_database;
-mod node;
-mod server;
-mod session;
-mod utils;
+mod local;
+mod partition;
+mod purge;
+mod revs;
+mod security;
+mod write;
 
 use std::sync::Arc;
 

@@ -8,11 +8,14 @@ use settee_engine::{Database, PurgeRequest};
 use super::{blocking, body};
 use crate::http::{Failure, Outcome, Reply, Request};
 
+/// The most documents one request may name (`[purge] max_document_id_number` in CouchDB).
+const MAX_DOCUMENTS: usize = 100;
+
 /// POST `/{db}/_purge`.
 pub(crate) async fn purge(request: &mut Request, database: &Arc<Database>) -> Outcome {
     let members = body::typed_object(request).await?;
     let settings = request.app.settings();
-    if members.len() > settings.max_purged_documents {
+    if members.len() > MAX_DOCUMENTS {
         return Err(Failure::bad_request("Exceeded maximum number of documents."));
     }
     let mut requests = Vec::with_capacity(members.len());
@@ -22,7 +25,7 @@ pub(crate) async fn purge(request: &mut Request, database: &Arc<Database>) -> Ou
         revisions += revs.len();
         requests.push(PurgeRequest { id: id.to_owned(), revs });
     }
-    if revisions > settings.max_purged_revisions {
+    if revisions as u64 > settings.max_purged_revisions {
         return Err(Failure::bad_request("Exceeded maximum number of revisions."));
     }
     let database = Arc::clone(database);

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use settee_engine::document::Limits;
 use settee_engine::{Database, Document, Rev, WriteMode, WriteResults};
 use tokio::sync::oneshot;
 
@@ -56,5 +57,15 @@ pub(crate) fn mode(request: &Request) -> WriteMode {
     match request.query.bytes("new_edits") {
         Some(b"false") => WriteMode::Replicated,
         _ => WriteMode::Interactive,
+    }
+}
+
+/// The sizes beyond which documents are refused.
+pub(crate) fn limits(request: &Request) -> Limits {
+    let settings = request.app.settings();
+    Limits {
+        document_bytes: settings.max_document_size,
+        attachment_bytes: settings.max_attachment_size,
+        id_bytes: usize::try_from(settings.max_document_id_length).unwrap_or(usize::MAX),
     }
 }

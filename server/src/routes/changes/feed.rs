@@ -126,9 +126,11 @@ impl Follower {
     /// Reads one buffer of rows. While a long scan finds none, heartbeats are sent.
     async fn step(&mut self) -> Result<Step, Stop> {
         let reader = self.database.read().map_err(failed)?;
+        let backlog = reader.seq().saturating_sub(self.query.since);
+        let small = backlog <= SMALL_BACKLOG && !self.query.descending;
         let (query, feed, first) = (self.query.clone(), self.feed, self.sent == 0);
         let work = move || scan(&reader, &query, feed, first);
-        if self.backlog_is_small() {
+        if small {
             return work().map_err(failed);
         }
         let mut scan = tokio::task::spawn_blocking(work);
@@ -141,11 +143,6 @@ impl Follower {
                 () = beat(self.pace.heartbeat) => self.send_heartbeat().await?,
             }
         }
-    }
-
-    fn backlog_is_small(&self) -> bool {
-        let newest = self.database.seq();
-        !self.query.descending && newest.saturating_sub(self.query.since) <= SMALL_BACKLOG
     }
 
     /// Waits until there is a change after `seen`; heartbeats go out meanwhile.

@@ -9,6 +9,7 @@ mod params;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderValue;
 use http::header::CACHE_CONTROL;
@@ -166,7 +167,7 @@ fn follow(
     query: ChangesQuery,
 ) -> Outcome {
     let (writer, body) = stream::channel();
-    let longest = request.app.settings().changes_timeout;
+    let longest = Duration::from_millis(request.app.settings().changes_timeout_ms);
     let pace = feed::Pace {
         heartbeat: params.heartbeat,
         timeout: params.timeout.map_or(longest, |asked| asked.min(longest)),
