@@ -16,17 +16,28 @@ use settee_storage::{
 #[derive(Clone, Debug)]
 enum Step {
     /// One edit of some acts.
-    Edit { seed: u64, acts: u64 },
+    Edit {
+        seed: u64,
+        acts: u64,
+    },
     /// Several edits in one commit, of which some decline.
-    Group { seed: u64, edits: u64 },
+    Group {
+        seed: u64,
+        edits: u64,
+    },
     /// A stream, and an edit that stores its reference.
-    Stream { seed: u64, len: usize },
+    Stream {
+        seed: u64,
+        len: usize,
+    },
     Checkpoint,
     /// The store is dropped and opened again.
     Reopen,
     /// The same, after a checkpoint.
     CloseAndReopen,
-    Check { seed: u64 },
+    Check {
+        seed: u64,
+    },
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {

@@ -16,9 +16,9 @@
 mod cursor;
 mod levels;
 mod node;
-mod pending;
 mod node_ref;
 mod pages;
+mod pending;
 mod read;
 mod reduce;
 mod write;

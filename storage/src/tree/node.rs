@@ -134,8 +134,7 @@ impl<'n> Node<'n> {
     /// Where the value of an entry lies in the node's bytes.
     pub(super) fn value_range(&self, index: usize) -> Result<Range<usize>, Malformed> {
         let entry = self.entry(index)?;
-        let (range, _) =
-            self.place(index).ok_or(Malformed("an entry lies outside of its node"))?;
+        let (range, _) = self.place(index).ok_or(Malformed("an entry lies outside of its node"))?;
         Ok(self.heap_at + range.start + entry.rest.len()..self.heap_at + range.end)
     }
 
@@ -338,7 +337,8 @@ mod tests {
 
     #[test]
     fn keys_that_differ_in_zeros_only_are_told_apart() {
-        let keys: [&[u8]; 7] = [b"", b"a", b"a\0", b"a\0\0", b"a\0\0\0", b"a\0\0\0\0", b"a\0\0\0\x01"];
+        let keys: [&[u8]; 7] =
+            [b"", b"a", b"a\0", b"a\0\0", b"a\0\0\0", b"a\0\0\0\0", b"a\0\0\0\x01"];
         let entries: Vec<_> = keys.iter().map(|key| (*key, *key)).collect();
         let bytes = encoded(0, &entries);
         let node = Node::open(&bytes, 0).unwrap();
@@ -366,8 +366,11 @@ mod tests {
         prop_oneof![
             proptest::collection::vec(0u8..3, 0..10),
             proptest::collection::vec(any::<u8>(), 0..6),
-            proptest::collection::vec(b'a'..=b'c', 0..4)
-                .prop_map(|tail| [b"a long prefix that is shared", tail.as_slice()].concat()),
+            proptest::collection::vec(b'a'..=b'c', 0..4).prop_map(|tail| [
+                b"a long prefix that is shared",
+                tail.as_slice()
+            ]
+            .concat()),
         ]
     }
 

@@ -64,12 +64,7 @@ impl Pending {
         self.push_pieces([prefix, head, rest], entry.value, false)
     }
 
-    fn push_pieces(
-        &mut self,
-        key: [&[u8]; 3],
-        value: &[u8],
-        fresh: bool,
-    ) -> Result<(), Malformed> {
+    fn push_pieces(&mut self, key: [&[u8]; 3], value: &[u8], fresh: bool) -> Result<(), Malformed> {
         let start = self.bytes.len();
         for piece in key {
             self.bytes.extend_from_slice(piece);
