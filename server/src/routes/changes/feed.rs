@@ -224,14 +224,8 @@ fn scan(
     feed: Feed,
     first: bool,
 ) -> settee_engine::Result<Step> {
-    let mut rows = Rows {
-        database: reader.database(),
-        feed,
-        first,
-        bytes: Vec::new(),
-        rows: 0,
-        full: false,
-    };
+    let mut rows =
+        Rows { database: reader.database(), feed, first, bytes: Vec::new(), rows: 0, full: false };
     let end = reader.changes(query, &mut rows)?;
     Ok(Step { bytes: rows.bytes, rows: rows.rows, end, seen: reader.seq(), full: rows.full })
 }

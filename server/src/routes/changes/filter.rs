@@ -33,14 +33,11 @@ fn doc_ids(params: &Params, body: Option<Object>) -> Result<ChangesFilter, Failu
         (None, None) => None,
     };
     let ids = list.as_ref().and_then(body::strings);
-    ids.map(ChangesFilter::DocIds).ok_or_else(|| {
-        Failure::bad_request("`doc_ids` filter parameter is not a list of doc ids.")
-    })
+    ids.map(ChangesFilter::DocIds)
+        .ok_or_else(|| Failure::bad_request("`doc_ids` filter parameter is not a list of doc ids."))
 }
 
-fn selector(
-    body: Option<Object>,
-) -> Result<(ChangesFilter, Option<Vec<String>>), Failure> {
+fn selector(body: Option<Object>) -> Result<(ChangesFilter, Option<Vec<String>>), Failure> {
     let Some(mut members) = body else {
         return Err(Failure::bad_request("Selector must be specified in POST payload"));
     };
@@ -50,9 +47,10 @@ fn selector(
     };
     let fields = match members.remove("fields") {
         None => None,
-        Some(list) => Some(body::strings(&list).ok_or_else(|| {
-            Failure::bad_request("Selector error: fields must be JSON array")
-        })?),
+        Some(list) => Some(
+            body::strings(&list)
+                .ok_or_else(|| Failure::bad_request("Selector error: fields must be JSON array"))?,
+        ),
     };
     Ok((ChangesFilter::Selector(selector), fields))
 }

@@ -46,11 +46,7 @@ pub(crate) async fn post(request: &mut Request, database: &Arc<Database>) -> Out
     answer(request, database, Some(members)).await
 }
 
-async fn answer(
-    request: &Request,
-    database: &Arc<Database>,
-    body: Option<Object>,
-) -> Outcome {
+async fn answer(request: &Request, database: &Arc<Database>, body: Option<Object>) -> Outcome {
     let params = Params::parse(&request.query)?;
     let query = query(request, database, &params, body)?;
     match params.feed {
