@@ -22,7 +22,7 @@ use crate::{
     database::{DEFAULT_SECURITY, Database, Props},
     error::{Error, Result},
     name,
-    stores::{DiskStores, Stores},
+    stores::{DiskStores, ModelStores, Stores},
 };
 
 /// How many databases stay open unless [`Options`] says otherwise.
@@ -138,6 +138,13 @@ impl Databases {
     #[must_use]
     pub fn in_memory() -> Arc<Self> {
         Self::over(Box::new(DiskStores::in_memory()), Options::default())
+    }
+
+    /// Databases over the reference model of `settee-storage`: slow, simple, and made to be compared
+    /// with in tests.
+    #[must_use]
+    pub fn over_model() -> Arc<Self> {
+        Self::over(Box::new(ModelStores::default()), Options::default())
     }
 
     pub(crate) fn over(stores: Box<dyn Stores>, options: Options) -> Arc<Self> {

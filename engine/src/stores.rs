@@ -2,14 +2,17 @@
 //! memory, and whatever else may hold databases later.
 
 use std::{
+    collections::BTreeMap,
     io,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
+use parking_lot::Mutex;
 use settee_storage::{
     FileStore, Options as StoreOptions, Store,
     disk::{Disk, File, MemoryDisk, OpenMode},
+    model::ModelStore,
 };
 
 use crate::{
@@ -155,46 +158,34 @@ fn failed(operation: &'static str, path: &Path, source: io::Error) -> Error {
     settee_storage::Error::Io { operation, path: path.to_owned(), source }.into()
 }
 
-#[cfg(test)]
-pub(crate) mod model {
-    //! Databases over the reference model of `settee-storage`, to compare with.
+/// Databases over the reference model of `settee-storage`, for tests that compare.
+#[derive(Default)]
+pub(crate) struct ModelStores(Mutex<BTreeMap<String, Arc<ModelStore>>>);
 
-    use std::collections::BTreeMap;
+impl Stores for ModelStores {
+    fn exists(&self, name: &str) -> Result<bool> {
+        Ok(self.0.lock().contains_key(name))
+    }
 
-    use parking_lot::Mutex;
-    use settee_storage::model::ModelStore;
+    fn create(&self, name: &str, establish: Establish<'_>) -> Result<()> {
+        let model = Arc::new(ModelStore::new());
+        let store: Arc<dyn Store> = model.clone();
+        establish(&store)?;
+        self.0.lock().insert(name.to_owned(), model);
+        Ok(())
+    }
 
-    use super::*;
+    fn open(&self, name: &str) -> Result<Arc<dyn Store>> {
+        let store = self.0.lock().get(name).map(Arc::clone);
+        store.map(|model| model as Arc<dyn Store>).ok_or(Error::DatabaseNotFound)
+    }
 
-    /// Databases in ordered maps.
-    #[derive(Default)]
-    pub(crate) struct ModelStores(Mutex<BTreeMap<String, Arc<ModelStore>>>);
+    fn remove(&self, name: &str) -> Result<()> {
+        self.0.lock().remove(name);
+        Ok(())
+    }
 
-    impl Stores for ModelStores {
-        fn exists(&self, name: &str) -> Result<bool> {
-            Ok(self.0.lock().contains_key(name))
-        }
-
-        fn create(&self, name: &str, establish: Establish<'_>) -> Result<()> {
-            let model = Arc::new(ModelStore::new());
-            let store: Arc<dyn Store> = model.clone();
-            establish(&store)?;
-            self.0.lock().insert(name.to_owned(), model);
-            Ok(())
-        }
-
-        fn open(&self, name: &str) -> Result<Arc<dyn Store>> {
-            let store = self.0.lock().get(name).map(|model| Arc::clone(model));
-            store.map(|model| model as Arc<dyn Store>).ok_or(Error::DatabaseNotFound)
-        }
-
-        fn remove(&self, name: &str) -> Result<()> {
-            self.0.lock().remove(name);
-            Ok(())
-        }
-
-        fn names(&self) -> Result<Vec<String>> {
-            Ok(self.0.lock().keys().cloned().collect())
-        }
+    fn names(&self) -> Result<Vec<String>> {
+        Ok(self.0.lock().keys().cloned().collect())
     }
 }
