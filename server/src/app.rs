@@ -5,8 +5,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use arc_swap::{ArcSwap, Guard};
-use settee_engine::attachment::AttachmentSettings;
-use settee_engine::{Database, Databases};
+use settee_engine::attachment::gzip::CompressibleTypes;
+use settee_engine::{AttachmentSettings, Database, Databases};
 use tokio::sync::watch;
 
 use crate::auth::{self, Accounts};
@@ -135,8 +135,9 @@ impl App {
     fn apply(&self) {
         let settings = self.config.settings();
         self.databases.set_attachment_settings(AttachmentSettings {
-            compression_level: settings.compression_level,
-            compressible_types: settings.compressible_types.clone(),
+            compressible: CompressibleTypes::parse(&settings.compressible_types),
+            level: settings.compression_level,
+            max_bytes: settings.max_attachment_size,
         });
         self.settings.store(Arc::new(settings));
         self.accounts.reload(&self.config);

@@ -134,7 +134,11 @@ impl Accounts {
         }
         let worn = left < life - life / 10;
         let fresh_cookie = worn.then(|| cookie::issue(claim.name(), secret, stored.salt(), now));
-        Ok(Some(Identity { user: User::admin(claim.name()), handler: Some("cookie"), fresh_cookie }))
+        Ok(Some(Identity {
+            user: User::admin(claim.name()),
+            handler: Some("cookie"),
+            fresh_cookie,
+        }))
     }
 
     /// A cookie for a user who has just logged in; `None` for one who is gone again.
@@ -160,9 +164,9 @@ fn basic_credentials(headers: &HeaderMap) -> Result<Option<(String, String)>, Fa
     if !scheme.eq_ignore_ascii_case("basic") {
         return Ok(None);
     }
-    let decoded = STANDARD.decode(encoded.trim()).map_err(|_| {
-        Failure::bad_request("Authorization header has invalid base64 value")
-    })?;
+    let decoded = STANDARD
+        .decode(encoded.trim())
+        .map_err(|_| Failure::bad_request("Authorization header has invalid base64 value"))?;
     let decoded = String::from_utf8_lossy(&decoded);
     match decoded.split_once(':') {
         None | Some(("_", "_")) => Ok(None),

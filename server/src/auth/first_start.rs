@@ -53,22 +53,37 @@ pub fn ensure_admin(
 }
 
 /// Stores the hash of an administrator's password.
-pub(crate) fn set_password(config: &Config, name: &str, password: &str) -> Result<(), ConfigError> {
+fn set_password(config: &Config, name: &str, password: &str) -> Result<(), ConfigError> {
     let iterations = config.settings().password_iterations;
-    let stored = StoredPassword::new(password, iterations).map_err(no_randomness)?;
+    let stored = StoredPassword::new(password, iterations).map_err(ConfigError::Randomness)?;
     config.set("admins", name, Some(&stored.to_string()), true)?;
     Ok(())
+}
+
+/// What is to be stored for a value given for `[admins]`: `None` when it is a hash already.
+///
+/// # Errors
+///
+/// When it looks like a hash and isn't one, or the system has no random numbers to give.
+pub(crate) fn hash_unless_hashed(
+    value: &str,
+    iterations: u32,
+) -> Result<Option<String>, ConfigError> {
+    match StoredPassword::parse(value) {
+        Ok(Some(_)) => Ok(None),
+        Ok(None) => {
+            let stored = StoredPassword::new(value, iterations).map_err(ConfigError::Randomness)?;
+            Ok(Some(stored.to_string()))
+        }
+        Err(_) => Err(ConfigError::Text("value: not a password hash this version can read")),
+    }
 }
 
 /// 128 random bits, as 32 digits.
 fn random_hex() -> Result<String, ConfigError> {
     let mut random = [0; 16];
-    getrandom::fill(&mut random).map_err(no_randomness)?;
+    getrandom::fill(&mut random).map_err(ConfigError::Randomness)?;
     Ok(hex(&random))
-}
-
-fn no_randomness(error: getrandom::Error) -> ConfigError {
-    ConfigError::Randomness(error)
 }
 
 #[cfg(test)]

@@ -15,7 +15,9 @@ mod security;
 mod user;
 mod verified;
 
+pub(crate) use accounts::now;
 pub use accounts::{Accounts, Identity};
+pub(crate) use first_start::hash_unless_hashed;
 pub use first_start::{FirstAdmin, ensure_admin};
 pub use password::{HashError, StoredPassword};
 pub use user::User;

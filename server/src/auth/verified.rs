@@ -20,7 +20,7 @@ pub(super) struct VerifiedPasswords {
 
 impl VerifiedPasswords {
     pub(super) fn new() -> Result<Self, getrandom::Error> {
-        let mut key = [0; 32];
+        let mut key = [0; 64];
         getrandom::fill(&mut key)?;
         Ok(Self { keyed: Hmac::new(&key.into()), macs: RwLock::default() })
     }
@@ -45,7 +45,11 @@ impl VerifiedPasswords {
     fn mac(&self, password: &str, stored: &StoredPassword) -> Hmac<Sha256> {
         let salt = stored.salt();
         let salt_len = u64::try_from(salt.len()).unwrap_or(u64::MAX);
-        self.keyed.clone().chain_update(salt_len.to_be_bytes()).chain_update(salt).chain_update(password)
+        self.keyed
+            .clone()
+            .chain_update(salt_len.to_be_bytes())
+            .chain_update(salt)
+            .chain_update(password)
     }
 }
 

@@ -23,6 +23,7 @@ max_http_request_size = 4294967296
 changes_timeout = 60000
 decode_plus_to_space = true
 server_header_versions = true
+prefer_minimal = Cache-Control, Content-Length, Content-Range, Content-Type, ETag, Server, Transfer-Encoding, Vary
 x_forwarded_host = X-Forwarded-Host
 x_forwarded_proto = X-Forwarded-Proto
 x_forwarded_ssl = X-Forwarded-Ssl

@@ -1,5 +1,7 @@
 //! The options the server acts on, with their types.
 
+use http::HeaderName;
+
 use super::layers::{ConfigError, Layers};
 
 /// Options as they are in effect: read from the text of the configuration whenever it changes.
@@ -45,6 +47,8 @@ pub struct Settings {
     pub changes_timeout_ms: u64,
     /// `[chttpd] decode_plus_to_space`.
     pub decode_plus_to_space: bool,
+    /// `[chttpd] prefer_minimal`: the headers that `Prefer: return=minimal` leaves.
+    pub prefer_minimal: Vec<HeaderName>,
     /// `[chttpd] server_header_versions`.
     pub server_header_versions: bool,
     /// `[chttpd] x_forwarded_host`: the header naming the host the client used.
@@ -72,7 +76,7 @@ pub struct Settings {
     /// `[attachments] compression_level`, 0 to 9; 0 is off.
     pub compression_level: u32,
     /// `[attachments] compressible_types`.
-    pub compressible_types: Vec<String>,
+    pub compressible_types: String,
     /// `[csp] attachments_header_value`, unless `[csp] attachments_enable=false`.
     pub attachments_csp: Option<String>,
     /// `[purge] max_revisions_number`.
@@ -151,6 +155,7 @@ impl Settings {
             max_request_bytes: http.size("max_http_request_size")?,
             changes_timeout_ms: http.number("changes_timeout")?,
             decode_plus_to_space: http.flag("decode_plus_to_space")?,
+            prefer_minimal: http.header_names("prefer_minimal")?,
             server_header_versions: http.flag("server_header_versions")?,
             x_forwarded_host: http.header_name("x_forwarded_host")?,
             x_forwarded_proto: http.header_name("x_forwarded_proto")?,
@@ -165,9 +170,8 @@ impl Settings {
             password_iterations: auth.number("iterations")?,
             compression_level: Options { layers, sections: &["attachments"] }
                 .number("compression_level")?,
-            compressible_types: layers
-                .get("attachments", "compressible_types")
-                .map(|list| list.split(',').map(|kind| kind.trim().to_owned()).collect())
+            compressible_types: Options { layers, sections: &["attachments"] }
+                .text("compressible_types")
                 .unwrap_or_default(),
             attachments_csp: Options { layers, sections: &["csp"] }.attachments_csp()?,
             max_purged_revisions: Options { layers, sections: &["purge"] }
@@ -238,10 +242,20 @@ impl<'l> Options<'l> {
 
     fn header_name(&self, key: &str) -> Result<String, ConfigError> {
         let name = self.find(key).unwrap_or_default();
-        match http::HeaderName::from_bytes(name.as_bytes()) {
+        match HeaderName::from_bytes(name.as_bytes()) {
             Ok(name) => Ok(name.as_str().to_owned()),
             Err(_) => Err(self.wrong(key, name, "not the name of a header")),
         }
+    }
+
+    fn header_names(&self, key: &str) -> Result<Vec<HeaderName>, ConfigError> {
+        let list = self.find(key).unwrap_or_default();
+        let names = list.split(',').map(str::trim).filter(|name| !name.is_empty());
+        let parse = |name: &str| HeaderName::from_bytes(name.as_bytes());
+        names
+            .map(parse)
+            .collect::<Result<_, _>>()
+            .map_err(|_| self.wrong(key, list, "not a list of headers' names"))
     }
 
     fn attachments_csp(&self) -> Result<Option<String>, ConfigError> {
@@ -282,7 +296,8 @@ mod tests {
         assert_eq!(settings.max_document_id_length, u64::MAX);
         assert_eq!(settings.x_forwarded_host, "x-forwarded-host");
         assert_eq!(settings.attachments_csp.as_deref(), Some("sandbox"));
-        assert_eq!(settings.compressible_types.len(), 4);
+        assert!(settings.compressible_types.starts_with("text/*, "));
+        assert_eq!(settings.prefer_minimal.len(), 8);
         assert!(settings.admin_only_by_default && !settings.require_valid_user);
     }
 

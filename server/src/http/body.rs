@@ -68,6 +68,17 @@ impl Body {
         self.incoming.as_ref().map_or(Some(0), |incoming| incoming.size_hint().exact())
     }
 
+    /// Whether nothing of it is left to be read.
+    pub(super) fn is_read(&self) -> bool {
+        self.incoming.as_ref().is_none_or(|incoming| incoming.is_end_stream())
+    }
+
+    /// Reads what is left, up to `most` bytes, and forgets it.
+    pub(super) async fn drain(&mut self, most: u64) {
+        self.limit = self.limit.min(self.taken.saturating_add(most));
+        while let Ok(Some(_)) = self.chunk().await {}
+    }
+
     /// Time spent waiting for the body's bytes.
     pub fn time_spent(&self) -> Duration {
         self.spent

@@ -44,6 +44,11 @@ impl Failure {
         Self::new(StatusCode::BAD_REQUEST, "query_parse_error", reason)
     }
 
+    /// 400 `illegal_docid`.
+    pub fn illegal_docid(reason: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "illegal_docid", reason)
+    }
+
     /// 400 for text that should have been JSON.
     pub fn invalid_json() -> Self {
         Self::bad_request("invalid UTF-8 JSON")

@@ -1,4 +1,5 @@
-//! HTTP: requests in, answers out. Nothing here knows what a database is.
+//! HTTP: connections, requests in, answers out. What is asked for and answered is the business of
+//! [`crate::routes`]; nothing here reads or writes a database.
 //!
 //! # For whoever writes a route
 //!
@@ -9,7 +10,7 @@
 //!   `request.query.is_true("revs")`, `request.header("x-couch-id")`,
 //!   `request.require_json_type()?`, `request.accepts("multipart/mixed")`,
 //!   `request.none_match(etag)`, `request.if_match()`, `request.absolute_uri(&[db, id])`,
-//!   `request.user` (see [`crate::auth::User`]), `request.app` (see [`crate::app::App`]).
+//!   `request.user()` (see [`crate::auth::User`]), `request.app` (see [`crate::app::App`]).
 //! * [`Body`]: `request.body.bytes().await?` is the whole body, inflated; `request.body.chunk()
 //!   .await?` gives it piece by piece, as it came. To read it elsewhere, take it with
 //!   `std::mem::replace(&mut request.body, Body::empty())`.
@@ -21,6 +22,8 @@
 
 pub(crate) mod accept;
 mod body;
+mod engine_error;
+mod exchange;
 mod failure;
 mod method;
 pub(crate) mod multipart;
@@ -30,6 +33,8 @@ mod query;
 pub(crate) mod ranges;
 mod reply;
 mod request;
+mod request_id;
+mod serve;
 pub mod stream;
 
 pub use body::{Body, MAX_GATHERED_BYTES};
@@ -39,4 +44,5 @@ pub use path::Path;
 pub use query::Query;
 pub use reply::{JSON, Outcome, Reply};
 pub use request::Request;
+pub use serve::{ServeError, Server};
 pub use stream::ReplyBody;

@@ -4,11 +4,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::header::{ACCEPT, CONTENT_TYPE, HOST, IF_MATCH, IF_NONE_MATCH};
-use http::{HeaderMap, Uri};
+use http::{HeaderMap, HeaderValue, Uri};
 
 use super::{Body, Failure, Method, Path, Query, percent};
 use crate::app::App;
-use crate::auth::User;
+use crate::auth::{self, Identity, User, cookie};
 
 /// One request: what was asked, by whom, and the body still to be read.
 pub struct Request {
@@ -24,8 +24,8 @@ pub struct Request {
     pub query: Query,
     /// The headers.
     pub headers: HeaderMap,
-    /// Who asks.
-    pub user: User,
+    /// Who asks, and how that is known.
+    pub identity: Identity,
     /// The body.
     pub body: Body,
     /// The other end of the connection.
@@ -35,6 +35,11 @@ pub struct Request {
 }
 
 impl Request {
+    /// Who asks.
+    pub fn user(&self) -> &User {
+        &self.identity.user
+    }
+
     /// A header's value as text; `None` when absent or not text.
     pub fn header(&self, name: impl http::header::AsHeaderName) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
@@ -83,12 +88,23 @@ impl Request {
         uri
     }
 
+    /// The `Set-Cookie` header for a session cookie; an empty one makes the client forget its own.
+    pub(crate) fn set_cookie(&self, value: &str) -> HeaderValue {
+        let header = cookie::header(value, &self.app.settings(), self.is_secure(), auth::now());
+        HeaderValue::try_from(header).unwrap_or(HeaderValue::from_static(""))
+    }
+
+    /// Whether the client reached this server, or the proxy before it, over TLS.
+    fn is_secure(&self) -> bool {
+        let settings = self.app.settings();
+        self.header(&*settings.x_forwarded_ssl) == Some("on")
+            || self.header(&*settings.x_forwarded_proto) == Some("https")
+    }
+
     /// The scheme and host the client used, such as `http://127.0.0.1:5984`.
     pub fn base_uri(&self) -> String {
         let settings = self.app.settings();
-        let secure = self.header(&*settings.x_forwarded_ssl) == Some("on")
-            || self.header(&*settings.x_forwarded_proto) == Some("https");
-        let scheme = if secure { "https" } else { "http" };
+        let scheme = if self.is_secure() { "https" } else { "http" };
         let host = self.header(&*settings.x_forwarded_host).or_else(|| self.header(HOST));
         match host {
             Some(host) => format!("{scheme}://{host}"),

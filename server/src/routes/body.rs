@@ -2,8 +2,8 @@
 //!
 //! Documents never pass through here; the engine reads them from the bytes as they came.
 
-use settee_engine::json::{Object, Value, write_string};
 use settee_engine::Rev;
+use settee_engine::json::{Object, Value, write_string};
 
 use crate::http::{Failure, Request};
 

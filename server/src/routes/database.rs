@@ -58,9 +58,7 @@ fn positive(request: &Request, name: &str) -> Result<Option<u32>, Failure> {
     let Some(text) = request.query.text(name) else { return Ok(None) };
     match text.parse() {
         Ok(number) if number > 0 => Ok(Some(number)),
-        _ => Err(Failure::bad_request(format!(
-            "The `{name}` value should be a positive integer."
-        ))),
+        _ => Err(Failure::bad_request(format!("The `{name}` value should be a positive integer."))),
     }
 }
 
@@ -125,10 +123,7 @@ pub(crate) async fn create_document(request: &mut Request, database: &Arc<Databa
 }
 
 /// POST `/{db}/_ensure_full_commit`: every write was durable before it was answered.
-pub(crate) async fn ensure_full_commit(
-    request: &mut Request,
-    database: &Arc<Database>,
-) -> Outcome {
+pub(crate) async fn ensure_full_commit(request: &mut Request, database: &Arc<Database>) -> Outcome {
     request.require_json_type()?;
     let started = database.instance_start_time().to_string();
     Ok(Reply::value(201, &json!({"ok": true, "instance_start_time": started})))

@@ -14,11 +14,11 @@ use crate::http::{Failure, Method, Outcome, Reply, Request};
 pub(super) async fn answer(request: &mut Request, name: &str, rest: &[&[u8]]) -> Outcome {
     match (rest, request.method) {
         ([], Method::Put) => {
-            request.user.require_server_admin()?;
+            request.user().require_server_admin()?;
             database::create(request, name).await
         }
         ([], Method::Delete) => {
-            request.user.require_server_admin()?;
+            request.user().require_server_admin()?;
             database::delete(request, name).await
         }
         _ => {
@@ -39,19 +39,19 @@ async fn open(request: &Request, name: &str, rest: &[&[u8]]) -> Result<Arc<Datab
     let first = rest.first().copied().unwrap_or_default();
     match first {
         b"_purge" | b"_purged_infos_limit" | b"_sync_shards" => {
-            request.user.require_server_admin()?;
+            request.user().require_server_admin()?;
         }
         b"_all_docs" | b"_changes" if matches!(name, "_users" | "_replicator") => {
-            request.user.require_server_admin()?;
+            request.user().require_server_admin()?;
         }
         _ => {}
     }
     let database = request.app.database(name)?;
     match first {
         b"_compact" | b"_view_cleanup" => {
-            request.user.require_maintainer(&database)?;
+            request.user().require_maintainer(&database)?;
         }
-        _ => request.user.require_member(&database)?,
+        _ => request.user().require_member(&database)?,
     }
     Ok(database)
 }
@@ -138,7 +138,7 @@ async fn endpoint(request: &mut Request, database: &Arc<Database>, first: &[u8])
 /// Settings of the database that are read and written.
 async fn limits(request: &mut Request, database: &Arc<Database>, first: &[u8]) -> Outcome {
     if request.method == Method::Put && first != b"_purged_infos_limit" {
-        request.user.require_database_admin(database)?;
+        request.user().require_database_admin(database)?;
     }
     match (first, request.method) {
         (b"_security", Method::Get) => security::get(request, database).await,
@@ -265,7 +265,7 @@ async fn design_document(
     };
     let id = format!("_design/{}", document_id(name)?);
     if request.method != Method::Get && design::function(more).is_none() {
-        request.user.require_database_admin(database)?;
+        request.user().require_database_admin(database)?;
     }
     match more {
         [] => the_document(request, database, &id).await,

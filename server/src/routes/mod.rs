@@ -11,14 +11,19 @@ mod body;
 mod bulk;
 mod changes;
 mod database;
+mod design;
 mod document;
 mod etag;
 mod in_database;
 mod local;
+mod node;
 mod partition;
 mod purge;
 mod revs;
 mod security;
+mod server;
+mod session;
+mod utils;
 mod write;
 
 use std::sync::Arc;
@@ -38,14 +43,14 @@ pub(crate) async fn answer(request: &mut Request) -> Outcome {
             Method::Get => server::welcome(request),
             _ => Err(Failure::method_not_allowed("GET,HEAD")),
         },
-        [first, rest @ ..] if first.starts_with(b"_") => {
-            server_path(request, first, rest).await
-        }
+        [first, rest @ ..] if first.starts_with(b"_") => server_path(request, first, rest).await,
         [b"favicon.ico"] => match request.method {
             Method::Get => Ok(utils::favicon()),
             _ => Err(Failure::method_not_allowed("GET,HEAD")),
         },
-        [name, rest @ ..] => in_database::answer(request, &String::from_utf8_lossy(name), rest).await,
+        [name, rest @ ..] => {
+            in_database::answer(request, &String::from_utf8_lossy(name), rest).await
+        }
     }
 }
 
@@ -77,7 +82,7 @@ async fn server_path(request: &mut Request, first: &[u8], rest: &[&[u8]]) -> Out
             in_database::answer(request, &String::from_utf8_lossy(first), rest).await
         }
         _ => {
-            request.user.require_server_admin()?;
+            request.user().require_server_admin()?;
             administration(request, first, rest).await
         }
     }
@@ -86,7 +91,7 @@ async fn server_path(request: &mut Request, first: &[u8], rest: &[&[u8]]) -> Out
 /// The lists of databases, which `[chttpd] admin_only_all_dbs=false` opens to everyone.
 async fn lists(request: &mut Request, first: &[u8], rest: &[&[u8]]) -> Outcome {
     if request.app.settings().admin_only_all_dbs {
-        request.user.require_server_admin()?;
+        request.user().require_server_admin()?;
     }
     match (first, rest, request.method) {
         (b"_all_dbs", [], Method::Get) => server::all_dbs(request).await,

@@ -14,8 +14,10 @@ const MAX_VALUE_BYTES: usize = 64 << 10;
 /// Answers `/_node/{name}` and the segments behind it.
 pub(super) async fn answer(request: &mut Request, name: &[u8], rest: &[&[u8]]) -> Outcome {
     match rest.first() {
-        Some(&(b"_stats" | b"_system" | b"_prometheus")) => request.user.require_metrics_reader()?,
-        _ => request.user.require_server_admin()?,
+        Some(&(b"_stats" | b"_system" | b"_prometheus")) => {
+            request.user().require_metrics_reader()?
+        }
+        _ => request.user().require_server_admin()?,
     }
     if name != b"_local" && name != request.app.node_name().as_bytes() {
         let name = String::from_utf8_lossy(name);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::json;
-use settee_engine::Database;
+use settee_engine::{Database, Error};
 
 use super::{all_docs, body};
 use crate::http::{Failure, Outcome, Reply, Request};
@@ -14,7 +14,7 @@ pub(crate) fn check(database: &Arc<Database>, name: &[u8]) -> Result<String, Fai
         return Err(Failure::bad_request("database is not partitioned"));
     }
     let name = str::from_utf8(name)
-        .map_err(|_| Failure::illegal_partition("Partition must be valid UTF-8"))?;
+        .map_err(|_| Error::IllegalPartition("Partition must be valid UTF-8".into()))?;
     database.check_partition(name)?;
     Ok(name.to_owned())
 }

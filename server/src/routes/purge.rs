@@ -69,9 +69,10 @@ pub(crate) async fn get_limit(_request: &mut Request, database: &Arc<Database>) 
 /// PUT `/{db}/_purged_infos_limit`.
 pub(crate) async fn put_limit(request: &mut Request, database: &Arc<Database>) -> Outcome {
     let value = Value::parse(&request.body.bytes().await?)?;
-    let limit = value.as_u64().filter(|limit| *limit > 0).ok_or_else(|| {
-        Failure::bad_request("`purged_infos_limit` must be positive integer")
-    })?;
+    let limit = value
+        .as_u64()
+        .filter(|limit| *limit > 0)
+        .ok_or_else(|| Failure::bad_request("`purged_infos_limit` must be positive integer"))?;
     let database = Arc::clone(database);
     blocking::run(move || database.set_purged_infos_limit(limit)).await?;
     Ok(Reply::ok(200))

@@ -15,9 +15,7 @@ pub(crate) async fn get(_request: &mut Request, database: &Arc<Database>) -> Out
 /// PUT `/{db}/_security`. Any content type is taken.
 pub(crate) async fn put(request: &mut Request, database: &Arc<Database>) -> Outcome {
     if database.name() == "_users" {
-        return Err(Failure::forbidden(
-            "You can't edit the security object of the user database.",
-        ));
+        return Err(Failure::forbidden("You can't edit the security object of the user database."));
     }
     let text = request.body.bytes().await?;
     let database = Arc::clone(database);

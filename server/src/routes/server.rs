@@ -203,7 +203,7 @@ pub(super) async fn replicate(request: &mut Request) -> Outcome {
     }
     request.require_json_type()?;
     serde_json::from_slice::<Value>(&body).map_err(|_| Failure::invalid_json())?;
-    if request.user.name().is_none() {
+    if request.user().name().is_none() {
         return Err(Failure::unauthorized("You are not an authenticated user"));
     }
     Err(Failure::not_built("the replicator is"))

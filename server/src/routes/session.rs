@@ -1,27 +1,27 @@
 //! `/_session`: who am I, logging in, logging out.
 
+use http::StatusCode;
 use http::header::{CONTENT_TYPE, LOCATION, SET_COOKIE};
-use http::{HeaderValue, StatusCode};
 use serde_json::{Value, json};
 
-use crate::auth::{User, cookie, now};
+use crate::auth::User;
 use crate::http::{Failure, Outcome, Query, Reply, Request};
 
 /// GET.
 pub(super) fn get(request: &Request) -> Outcome {
-    if request.query.is_true("basic") && request.user.name().is_none() {
+    if request.query.is_true("basic") && request.user().name().is_none() {
         return Err(Failure::unauthorized("Please login."));
     }
     let mut info = json!({"authentication_handlers": ["cookie", "default"]});
-    if let Some(handler) = request.authenticated_by {
+    if let Some(handler) = request.identity.handler {
         info["authenticated"] = json!(handler);
     }
     if let Some(database) = &request.app.settings().authentication_db {
         info["authentication_db"] = json!(database);
     }
     let user = json!({
-        "name": request.user.name(),
-        "roles": request.user.roles().collect::<Vec<_>>(),
+        "name": request.user().name(),
+        "roles": request.user().roles().collect::<Vec<_>>(),
     });
     Ok(Reply::value(200, &json!({"ok": true, "userCtx": user, "info": info})))
 }
@@ -34,9 +34,9 @@ pub(super) async fn post(request: &mut Request) -> Outcome {
         Ok(user) => logged_in(request, &user),
         Err(failure) => {
             if let Some(target) = redirect_target(request, "fail") {
-                return Ok(redirect(&target).with_header(SET_COOKIE, set_cookie(request, "")));
+                return Ok(redirect(&target).with_header(SET_COOKIE, request.set_cookie("")));
             }
-            Err(failure.with_header(SET_COOKIE, set_cookie(request, "")))
+            Err(failure.with_header(SET_COOKIE, request.set_cookie("")))
         }
     }
 }
@@ -51,7 +51,7 @@ fn logged_in(request: &Request, user: &User) -> Outcome {
             Reply::value(200, &json!({"ok": true, "name": user.name(), "roles": roles}))
         }
     };
-    Ok(reply.with_header(SET_COOKIE, set_cookie(request, &cookie)))
+    Ok(reply.with_header(SET_COOKIE, request.set_cookie(&cookie)))
 }
 
 /// DELETE: logs out.
@@ -60,14 +60,7 @@ pub(super) fn delete(request: &Request) -> Outcome {
         Some(target) => redirect(&target),
         None => Reply::ok(200),
     };
-    Ok(reply.with_header(SET_COOKIE, set_cookie(request, "")))
-}
-
-/// The `Set-Cookie` header for a value; an empty one makes the client forget its cookie.
-pub(crate) fn set_cookie(request: &Request, value: &str) -> HeaderValue {
-    let secure = request.base_uri().starts_with("https:");
-    let header = cookie::header(value, &request.app.settings(), secure, now());
-    HeaderValue::try_from(header).unwrap_or_else(|_| HeaderValue::from_static(""))
+    Ok(reply.with_header(SET_COOKIE, request.set_cookie("")))
 }
 
 /// A path on this server; anything else could be used to lead people astray.

@@ -7,6 +7,8 @@
 use bytes::{Buf, Bytes, BytesMut};
 use memchr::memmem;
 
+use crate::http::Failure;
+
 /// The header lines of one part may take this many bytes together.
 const MAX_PART_HEADER_BYTES: usize = 16 * 1024;
 
@@ -28,6 +30,12 @@ pub(crate) enum MultipartError {
     /// A part's header lines are longer than the limit or not UTF-8.
     #[error("Multipart part has invalid headers.")]
     Headers,
+}
+
+impl From<MultipartError> for Failure {
+    fn from(error: MultipartError) -> Self {
+        Self::bad_request(error.to_string())
+    }
 }
 
 /// What the reader found next.

@@ -105,11 +105,7 @@ async fn stream(
     Ok(Reply::json_stream(body))
 }
 
-fn several(
-    reader: &Reader,
-    listings: &[Listing],
-    out: &mut BlockingWriter,
-) -> Result<(), Failure> {
+fn several(reader: &Reader, listings: &[Listing], out: &mut BlockingWriter) -> Result<(), Failure> {
     out.buffer().extend_from_slice(b"{\"results\":[\r\n");
     for (position, listing) in listings.iter().enumerate() {
         if position > 0 {

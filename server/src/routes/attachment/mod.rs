@@ -10,13 +10,11 @@ use http::header::{
 };
 use http::{HeaderValue, StatusCode};
 use settee_engine::attachment::digest;
-use settee_engine::error::Absence;
 use settee_engine::document::{
     AttachmentSource, Body, Document, Encoding, IncomingAttachment, incoming::DEFAULT_CONTENT_TYPE,
 };
-use settee_engine::{
-    Database, Error, FoundAttachment, GetOptions, StageOptions, WriteMode,
-};
+use settee_engine::error::Absence;
+use settee_engine::{Database, Error, FoundAttachment, GetOptions, StageOptions, WriteMode};
 
 use self::stage::Stage;
 use super::document::related::{Copied, copy, new_boundary};
@@ -43,9 +41,9 @@ pub(crate) async fn get(
     }
     let compressed = record.encoding == Encoding::Gzip;
     let reply = match compressed {
-        true if accepts_gzip(request.header(ACCEPT_ENCODING)) => stored(found)
-            .await?
-            .with_header(CONTENT_ENCODING, HeaderValue::from_static("gzip")),
+        true if accepts_gzip(request.header(ACCEPT_ENCODING)) => {
+            stored(found).await?.with_header(CONTENT_ENCODING, HeaderValue::from_static("gzip"))
+        }
         true => decoded(found).await?,
         false => identity(found, request.header(RANGE)).await?,
     };
@@ -140,8 +138,7 @@ pub(crate) async fn put(
     name: &str,
 ) -> Outcome {
     settee_engine::name::check_attachment(name)?;
-    let content_type =
-        request.header(CONTENT_TYPE).unwrap_or(DEFAULT_CONTENT_TYPE).to_owned();
+    let content_type = request.header(CONTENT_TYPE).unwrap_or(DEFAULT_CONTENT_TYPE).to_owned();
     let options = stage_options(request)?;
     let mut document = parent(request, database, id)?;
     let staged = receive(request, database, name, &content_type, options).await?;

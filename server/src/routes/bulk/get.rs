@@ -102,7 +102,9 @@ impl Item {
         };
         let id = match members.get("id") {
             Some(Value::String(id)) => id,
-            Some(_) => return Err(Failure::illegal_docid("Document id must be a string")),
+            Some(_) => {
+                return Err(Error::IllegalDocId("Document id must be a string".into()).into());
+            },
             None => return refused(None, None, Failure::bad_request("document id missed")),
         };
         let rev = match members.get("rev").map(|rev| (rev, body::revision(rev))) {

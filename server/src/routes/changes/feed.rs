@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::params::Feed;
 use super::{BETWEEN_ROWS, OPENING, close, summary};
+use crate::app::App;
 use crate::http::Failure;
 use crate::http::stream::{AsyncWriter, BUFFER_BYTES, ClientGone};
 
@@ -30,7 +31,7 @@ pub(super) struct Pace {
 
 /// Why a feed ends.
 enum Stop {
-    /// Its limit, its time or its database has come to an end.
+    /// Its limit, its time, its database or the server has come to an end.
     Done,
     /// Nobody listens any more.
     Gone,
@@ -46,6 +47,7 @@ impl From<ClientGone> for Stop {
 
 /// One feed on its way to one client.
 pub(super) struct Follower {
+    app: Arc<App>,
     database: Arc<Database>,
     feed: Feed,
     /// Its `since` and `limit` advance with what was sent.
@@ -62,6 +64,7 @@ pub(super) struct Follower {
 
 impl Follower {
     pub(super) fn new(
+        app: &Arc<App>,
         database: &Arc<Database>,
         feed: Feed,
         query: ChangesQuery,
@@ -69,8 +72,8 @@ impl Follower {
         writer: AsyncWriter,
     ) -> Self {
         let end = ChangesEnd { last_seq: query.since, pending: 0, cut: false };
-        let database = Arc::clone(database);
-        Self { database, feed, query, pace, writer, end, sent: 0, active: Instant::now() }
+        let (app, database) = (Arc::clone(app), Arc::clone(database));
+        Self { app, database, feed, query, pace, writer, end, sent: 0, active: Instant::now() }
     }
 
     /// Runs to the end of the feed.
@@ -160,6 +163,7 @@ impl Follower {
                     Wake::Closed => Err(Stop::Done),
                 },
                 () = until(deadline) => return Err(Stop::Done),
+                () = self.app.stopping() => return Err(Stop::Done),
                 () = self.writer.gone() => return Err(Stop::Gone),
                 () = beat(self.pace.heartbeat) => self.send_heartbeat().await?,
             }
@@ -224,14 +228,8 @@ fn scan(
     feed: Feed,
     first: bool,
 ) -> settee_engine::Result<Step> {
-    let mut rows = Rows {
-        database: reader.database(),
-        feed,
-        first,
-        bytes: Vec::new(),
-        rows: 0,
-        full: false,
-    };
+    let mut rows =
+        Rows { database: reader.database(), feed, first, bytes: Vec::new(), rows: 0, full: false };
     let end = reader.changes(query, &mut rows)?;
     Ok(Step { bytes: rows.bytes, rows: rows.rows, end, seen: reader.seq(), full: rows.full })
 }

@@ -46,11 +46,7 @@ pub(crate) async fn post(request: &mut Request, database: &Arc<Database>) -> Out
     answer(request, database, Some(members)).await
 }
 
-async fn answer(
-    request: &Request,
-    database: &Arc<Database>,
-    body: Option<Object>,
-) -> Outcome {
+async fn answer(request: &Request, database: &Arc<Database>, body: Option<Object>) -> Outcome {
     let params = Params::parse(&request.query)?;
     let query = query(request, database, &params, body)?;
     match params.feed {
@@ -66,7 +62,7 @@ fn query(
     params: &Params,
     body: Option<Object>,
 ) -> Result<ChangesQuery, Failure> {
-    let (filter, fields) = filter::choose(database, params, body)?;
+    let (filter, project) = filter::choose(database, params, body)?;
     let header = match params.feed {
         Feed::EventSource => request.header("last-event-id"),
         _ => None,
@@ -79,7 +75,7 @@ fn query(
         include_docs: params.include_docs,
         show: show(params),
         filter,
-        fields,
+        project,
         seq_interval: params.seq_interval,
     })
 }
@@ -173,7 +169,7 @@ fn follow(
         timeout: params.timeout.map_or(longest, |asked| asked.min(longest)),
     };
     if !request.head_only {
-        tokio::spawn(Follower::new(database, params.feed, query, pace, writer).run());
+        tokio::spawn(Follower::new(&request.app, database, params.feed, query, pace, writer).run());
     }
     Ok(match params.feed {
         Feed::EventSource => {

@@ -134,7 +134,9 @@ fn heartbeat(value: &[u8]) -> Result<Option<Duration>, Failure> {
 fn timeout(value: &[u8]) -> Result<Duration, Failure> {
     let milliseconds = integer(value).and_then(|number| u64::try_from(number).ok());
     milliseconds.map(Duration::from_millis).ok_or_else(|| {
-        Failure::bad_request("The timeout value should be a non-negative integer (in milliseconds).")
+        Failure::bad_request(
+            "The timeout value should be a non-negative integer (in milliseconds).",
+        )
     })
 }
 

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use http::header::{CONTENT_TYPE, HOST, REFERER};
-use settee_engine::document::{AttachmentSource, Document, IncomingAttachment};
 use settee_engine::document::incoming::DEFAULT_CONTENT_TYPE;
+use settee_engine::document::{AttachmentSource, Document, IncomingAttachment};
 use settee_engine::{Database, Rev, StageOptions, WriteMode};
 
-use super::upload::Parts;
 use super::claimed_rev;
+use super::upload::Parts;
 use crate::http::{Failure, Outcome, Reply, Request};
 use crate::routes::attachment::stage::Stage;
 use crate::routes::{body, write};
@@ -41,7 +41,9 @@ pub(crate) async fn post_form(
             document
         }
         (None, Some(rev)) => existing(database, id, rev)?,
-        (None, None) => return Err(Failure::bad_request("The form has neither `_doc` nor `_rev`.")),
+        (None, None) => {
+            return Err(Failure::bad_request("The form has neither `_doc` nor `_rev`."));
+        }
     };
     let replaced = |kept: &IncomingAttachment| {
         form.attachments.iter().any(|attachment| attachment.name == kept.name)
@@ -54,9 +56,8 @@ pub(crate) async fn post_form(
 
 /// A form may be sent by pages of this server only.
 fn check_referer(request: &Request) -> Result<(), Failure> {
-    let referer = request
-        .header(REFERER)
-        .ok_or_else(|| Failure::bad_request("Referer header required."))?;
+    let referer =
+        request.header(REFERER).ok_or_else(|| Failure::bad_request("Referer header required."))?;
     let host = referer.split("://").nth(1).and_then(|rest| rest.split('/').next());
     match host.is_some() && host == request.header(HOST) {
         true => Ok(()),

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 use settee_engine::document::{Body, Document};
-use settee_engine::{AttachmentForm, Database, GetOptions, Rev, WriteMode};
+use settee_engine::{AttachmentForm, Database, Error, GetOptions, Rev, WriteMode};
 
 use super::{body, write};
 use crate::http::{Failure, Outcome, Reply, Request};
@@ -99,7 +99,7 @@ fn written(request: &Request, database: &Database, status: u16, id: &str, rev: &
 pub(crate) async fn delete(request: &mut Request, database: &Arc<Database>, id: &str) -> Outcome {
     // CouchDB looks the document up first: what is not there answers 404, whatever the revision.
     database.read()?.get(id, &GetOptions::default())?;
-    let given = options::rev(&request.query)?;
+    let given = rev(&request.query)?;
     let document = tombstone(id, claimed_rev(request, given.as_ref())?);
     store(request, database, document).await
 }
@@ -119,7 +119,7 @@ pub(super) fn tombstone(id: &str, rev: Option<Rev>) -> Document {
 /// The revision a write follows: that of the body, of `?rev=` or of `If-Match`, which must not
 /// differ from one another.
 pub(super) fn claimed_rev(request: &Request, in_body: Option<&Rev>) -> Result<Option<Rev>, Failure> {
-    let in_query = options::rev(&request.query)?;
+    let in_query = rev(&request.query)?;
     if let (Some(in_body), Some(in_query)) = (in_body, &in_query)
         && in_body != in_query
     {
@@ -140,9 +140,9 @@ pub(super) fn claimed_rev(request: &Request, in_body: Option<&Rev>) -> Result<Op
 /// COPY `/{db}/{id}`: a new document with the same body and attachments, but no history.
 pub(crate) async fn copy(request: &mut Request, database: &Arc<Database>, id: &str) -> Outcome {
     let (target, target_rev) = destination(request)?;
-    let given = options::rev(&request.query)?;
-    let rev = claimed_rev(request, given.as_ref())?;
-    let mut document = database.read()?.copy(id, rev.as_ref(), &target)?;
+    let given = rev(&request.query)?;
+    let source_rev = claimed_rev(request, given.as_ref())?;
+    let mut document = database.read()?.copy(id, source_rev.as_ref(), &target)?;
     document.rev = target_rev;
     let rev = write::one(database, document, WriteMode::Interactive).await?;
     Ok(written(request, database, 201, &target, &rev))
@@ -161,8 +161,8 @@ fn destination(request: &Request) -> Result<(String, Option<Rev>), Failure> {
     crate::http::percent::decode_into(id.as_bytes(), true, &mut decoded)
         .ok_or_else(|| Failure::bad_request("invalid_url_encoding"))?;
     let id = String::from_utf8(decoded)
-        .map_err(|_| Failure::illegal_docid("Document id must be valid UTF-8"))?;
+        .map_err(|_| Error::IllegalDocId("Document id must be valid UTF-8".into()))?;
     let query = crate::http::Query::parse(query)?;
     settee_engine::name::check_doc_id(&id)?;
-    Ok((id, options::rev(&query)?))
+    Ok((id, rev(&query)?))
 }

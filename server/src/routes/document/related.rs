@@ -3,8 +3,8 @@
 use std::io;
 
 use http::HeaderValue;
-use settee_engine::document::Encoding;
 use settee_engine::FoundAttachment;
+use settee_engine::document::Encoding;
 
 use crate::http::multipart::writer::{Boundary, PartHead, attachment_head};
 use crate::http::stream::{self, BlockingWriter};
