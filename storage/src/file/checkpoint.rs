@@ -11,7 +11,11 @@
 //! begins at the one before. Replay begins where the freeze was, not at the record, because commits may
 //! lie between the two.
 
-use std::{ops::Bound, sync::Arc};
+use std::{
+    ops::Bound,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
 use super::{
     frame::{FrameBuffer, Kind, payload_offset},
@@ -20,7 +24,7 @@ use super::{
     rows::{self, SumCounts},
     state::{State, Trees},
     store::{FileStore, LastCommit},
-    tail::{Appender, Tail},
+    tail::{Appender, Position, Tail},
 };
 use crate::{
     error::{Error, Result},
@@ -30,6 +34,9 @@ use crate::{
 
 /// Nodes are written in frames of about this size. Commits wait while one is filled.
 const NODES_FRAME_BYTES: usize = 256 * 1024;
+
+/// Edits are refused when the layers hold this many times the memory that makes a checkpoint due.
+const MAX_OVERLAY_FACTOR: u64 = 8;
 
 /// Rounds an explicit checkpoint makes to catch up with writers that do not rest.
 const MAX_ROUNDS: usize = 2;
@@ -63,11 +70,26 @@ impl FileStore {
         }
         let _one_at_a_time = self.checkpointing.lock();
         // Another thread may have run it meanwhile.
-        if self.checkpoint_pressure() > 0 && self.checkpoint_once().is_err() {
+        if self.checkpoint_pressure() == 0 {
+            return;
+        }
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.checkpoint_once()));
+        if !matches!(outcome, Ok(Ok(()))) {
             let mut writer = self.writer.lock();
             let pause = self.options.checkpoint_log_bytes / 4;
             writer.not_before_log_bytes = writer.log_bytes.saturating_add(pause.max(1));
         }
+    }
+
+    /// Checkpoints have been failing while edits succeeded (a disk that is all but full), until memory is
+    /// the limit: from there on edits wait for a checkpoint, and share its failure.
+    pub(super) fn check_memory(&self) -> Result<()> {
+        let most = self.options.checkpoint_memory_bytes.saturating_mul(MAX_OVERLAY_FACTOR);
+        if (self.overlay_bytes() as u64) < most {
+            return Ok(());
+        }
+        let _one_at_a_time = self.checkpointing.lock();
+        self.checkpoint_once()
     }
 
     /// Brings the trees up to date, makes that durable, and gives back the space prepared ahead.
@@ -126,7 +148,7 @@ impl FileStore {
         let by_seq = merge(pages, old.by_seq, CountEntries, changes, &mut sink)?;
         let keys = frozen.keys(ALL).map(|(key, value)| (key, value.as_ref()));
         let keys = merge(pages, old.keys, CountEntries, keys, &mut sink)?;
-        sink.flush()?;
+        sink.finish()?;
         Ok(Roots { by_id, by_seq, keys })
     }
 
@@ -190,20 +212,54 @@ struct FrameSink<'t> {
     tail: &'t Tail,
     appender: Option<Appender<'t>>,
     frame: FrameBuffer,
+    /// Where the first frame began, and where the last one ended.
+    written: Option<(Position, u64)>,
+    finished: bool,
 }
 
 impl<'t> FrameSink<'t> {
     fn new(tail: &'t Tail) -> Self {
-        FrameSink { tail, appender: None, frame: FrameBuffer::new() }
+        let frame = FrameBuffer::new();
+        FrameSink { tail, appender: None, frame, written: None, finished: false }
     }
 
     fn flush(&mut self) -> Result<()> {
         if let Some(mut appender) = self.appender.take() {
-            appender.append(Kind::Nodes, &mut self.frame)?;
+            let before = appender.position();
+            let end = appender.append(Kind::Nodes, &mut self.frame)?.end;
             appender.release_fairly();
             self.frame.clear(usize::MAX);
+            // Only frames that follow each other can be taken back.
+            let first = match self.written {
+                Some((first, end)) if end == before.end => first,
+                _ => before,
+            };
+            self.written = Some((first, end));
         }
         Ok(())
+    }
+
+    fn finish(mut self) -> Result<()> {
+        self.flush()?;
+        self.finished = true;
+        Ok(())
+    }
+}
+
+impl Drop for FrameSink<'_> {
+    /// A merge that failed, on a full disk most likely, gives back the room its nodes took, unless other
+    /// frames lie behind them already.
+    fn drop(&mut self) {
+        self.appender = None;
+        if self.finished {
+            return;
+        }
+        if let Some((first, end)) = self.written
+            && let Ok(mut appender) = self.tail.lock()
+            && appender.position().end == end
+        {
+            appender.rewind(first);
+        }
     }
 }
 

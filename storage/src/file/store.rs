@@ -191,7 +191,12 @@ impl FileStore {
     /// Runs the edits that wait, makes them durable with one write and one sync, and tells their callers.
     fn commit_group(&self) {
         let mut outcomes = Vec::new();
-        let committed = self.commit_edits(&mut outcomes);
+        let attempt = catch_unwind(AssertUnwindSafe(|| self.commit_edits(&mut outcomes)));
+        let committed = attempt.unwrap_or_else(|_| {
+            // A broken invariant: nothing is written on top of it, and nobody is left waiting.
+            self.tail.give_up();
+            Err(self.tail.poisoned_error())
+        });
         let seq = self.state.load().head.seq;
         for (done, outcome) in outcomes {
             let outcome = match (outcome, &committed) {
@@ -211,6 +216,10 @@ impl FileStore {
 
     /// `Ok(true)` if there was anything to commit.
     fn commit_edits(&self, outcomes: &mut Vec<(Done, Result<bool>)>) -> Result<bool> {
+        if let Err(error) = self.check_memory() {
+            self.refuse_waiting(outcomes);
+            return Err(error);
+        }
         let writer = &mut *self.writer.lock();
         let mut appender = match self.tail.lock() {
             Ok(appender) => appender,
@@ -259,7 +268,11 @@ impl FileStore {
             && group.size() < MAX_GROUP_BYTES
             && let Some(Waiting { edit, done }) = self.queue.pop()
         {
-            outcomes.push((done, group.run(edit)));
+            outcomes.push((done, Ok(false)));
+            let outcome = group.run(edit);
+            if let Some(last) = outcomes.last_mut() {
+                last.1 = outcome;
+            }
         }
     }
 

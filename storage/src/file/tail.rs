@@ -133,9 +133,12 @@ impl Tail {
             (Arc::clone(&appender.file), appender.position().end)
         };
         if let Err(source) = file.sync_data() {
-            self.poison(&mut self.state.lock());
+            self.give_up();
             return Err(self.io_error("sync", source));
         }
+        // Under the lock, so that a failed write in another thread either comes first, and this sync is
+        // not believed, or cuts behind what is durable now.
+        let _state = self.state.lock();
         self.check()?;
         self.durable.fetch_max(end, Ordering::AcqRel);
         Ok(())
@@ -150,6 +153,11 @@ impl Tail {
             appender.state.prepared = end;
         }
         Ok(())
+    }
+
+    /// Refuses everything from now on, because the state in memory is uncertain.
+    pub(super) fn give_up(&self) {
+        self.poison(&mut self.state.lock());
     }
 
     /// Lets go of the file and with it of the writer's lock.
@@ -216,6 +224,17 @@ impl Appender<'_> {
         self.tail.end.store(end, Ordering::Release);
         self.prepare(len);
         Ok(Placed { offset, end, chain })
+    }
+
+    /// Takes back the frames appended since `position`, if the caller knows that all of them are its own
+    /// and that nothing refers to them. What a sync has covered stays: records may say that it did.
+    pub(super) fn rewind(&mut self, position: Position) {
+        let end = position.end;
+        if end >= self.tail.durable() && self.file.set_len(end).is_ok() {
+            self.state.position = position;
+            self.state.prepared = end;
+            self.tail.end.store(end, Ordering::Release);
+        }
     }
 
     /// Lets a thread that waits for the lock have it first.
