@@ -50,7 +50,6 @@ pub enum StoredPassword {
 
 /// The hash function inside HMAC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names say it")]
 pub enum Prf {
     Sha1,
     Sha224,
