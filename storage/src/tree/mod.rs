@@ -10,19 +10,27 @@
 //! * `reduce`: sums kept in inner nodes
 //! * `node`: the layout of a node and the reader that searches it in place
 //! * `read`: points, sums; `cursor`: ranges, both directions
-//! * `level`, `levels`: packing entries into nodes, level by level
+//! * `pending`, `levels`: packing entries into nodes, level by level
 //! * `write`: building a tree in one pass, merging changes into one
+//! * `verify`: checking a whole tree
 
 mod cursor;
+mod levels;
+mod node;
 mod node_ref;
 mod pages;
+mod pending;
 mod read;
 mod reduce;
+#[cfg(test)]
+mod tests;
+mod verify;
 mod write;
 
 pub use cursor::Cursor;
-pub use node_ref::{NodeRef, Root};
+pub use node_ref::{MAX_HEIGHT, NodeRef, Root};
 pub use pages::{NodeBuffer, Page, Pages, Sink};
 pub use read::{Tree, TreeValue};
 pub use reduce::{CountEntries, Malformed, NoSum, Reduce};
+pub use verify::TreeShape;
 pub use write::{Builder, build, merge};

@@ -1,19 +1,37 @@
 //! Reading points and sums.
 
-use std::{ops::Deref, ops::Range, sync::Arc};
+use std::{
+    ops::{Bound, Deref, Range},
+    sync::Arc,
+};
 
-use super::{Cursor, Pages, Reduce, Root};
+use super::{Cursor, Malformed, NodeRef, Page, Pages, Reduce, Root, node::Node};
 use crate::{
     error::Result,
     store::{Direction, KeyRange, Value},
 };
 
-/// A tree to read.
-#[derive(Debug)]
+/// A tree to read. Cheap to make: a reference, a root and how to sum.
+///
+/// ```
+/// use settee_storage::{Direction, KeyRange, tree::{CountEntries, NodeBuffer, Tree, build}};
+///
+/// let mut nodes = NodeBuffer::default();
+/// let entries = [("anna", "1"), ("bert", "2"), ("carla", "3")];
+/// let root = build(entries, CountEntries, &mut nodes)?;
+///
+/// let tree = Tree::new(&nodes, root, CountEntries);
+/// assert_eq!(tree.get(b"bert")?.as_deref(), Some(&b"2"[..]));
+/// assert_eq!(tree.sum(&KeyRange::prefix(b"b"))?, 1);
+/// let mut cursor = tree.cursor(&KeyRange::all(), Direction::Backward);
+/// assert_eq!(cursor.next()?, Some((&b"carla"[..], &b"3"[..])));
+/// # settee_storage::Result::Ok(())
+/// ```
+#[derive(Clone, Copy, Debug)]
 pub struct Tree<'p, P: ?Sized, R> {
-    pages: &'p P,
-    root: Root,
-    reduce: R,
+    pub(super) pages: &'p P,
+    pub(super) root: Root,
+    pub(super) reduce: R,
 }
 
 /// A value found in a tree; it keeps the node's bytes as long as it lives.
@@ -23,6 +41,15 @@ pub enum TreeValue<'p> {
     Borrowed(&'p [u8]),
     /// Part of a node shared with a cache.
     Shared(Arc<[u8]>, Range<usize>),
+}
+
+impl<'p> TreeValue<'p> {
+    fn new(page: Page<'p>, range: Range<usize>) -> Self {
+        match page {
+            Page::Borrowed(bytes) => TreeValue::Borrowed(bytes.get(range).unwrap_or_default()),
+            Page::Shared(bytes) => TreeValue::Shared(bytes, range),
+        }
+    }
 }
 
 impl Deref for TreeValue<'_> {
@@ -51,22 +78,171 @@ impl<'p, P: Pages + ?Sized, R: Reduce> Tree<'p, P, R> {
     }
 
     /// The value of a key.
-    pub fn get(&self, _key: &[u8]) -> Result<Option<TreeValue<'p>>> {
-        todo!()
+    ///
+    /// # Errors
+    /// `Corrupt` for a node that makes no sense, and those of the source.
+    pub fn get(&self, key: &[u8]) -> Result<Option<TreeValue<'p>>> {
+        let Some(mut at) = self.root.node else { return Ok(None) };
+        for level in (1..self.root.height).rev() {
+            let page = self.pages.node(at)?;
+            at = self.check(at, next_child(&page, level, key))?;
+        }
+        let page = self.pages.node(at)?;
+        let found = self.check(at, find_value(&page, key))?;
+        Ok(found.map(|range| TreeValue::new(page, range)))
     }
 
     /// The sum of all entries.
+    ///
+    /// # Errors
+    /// As [`Tree::get`].
     pub fn total(&self) -> Result<R::Sum> {
-        todo!()
+        self.sum(&KeyRange::all())
     }
 
-    /// The sum of the entries in a range.
-    pub fn sum(&self, _range: &KeyRange) -> Result<R::Sum> {
-        todo!()
+    /// The sum of the entries in a range. Reads the two edges of the range, whatever lies between.
+    ///
+    /// # Errors
+    /// As [`Tree::get`].
+    pub fn sum(&self, range: &KeyRange) -> Result<R::Sum> {
+        let mut total = R::Sum::default();
+        if let (Some(at), Some(level)) = (self.root.node, self.root.height.checked_sub(1)) {
+            let bounds = Bounds::new(range);
+            if !bounds.is_empty() {
+                self.add_sum(at, level, bounds, &mut total)?;
+            }
+        }
+        Ok(total)
     }
 
-    /// Walks a range.
-    pub fn cursor(&self, _range: &KeyRange, _direction: Direction) -> Cursor<'p, P> {
-        todo!()
+    /// Walks a range. Nothing is read before the first step.
+    pub fn cursor(&self, range: &KeyRange, direction: Direction) -> Cursor<'p, P> {
+        Cursor::new(self.pages, self.root, range.clone(), direction)
+    }
+
+    fn add_sum(
+        &self,
+        at: NodeRef,
+        level: u8,
+        bounds: Bounds<'_>,
+        total: &mut R::Sum,
+    ) -> Result<()> {
+        let page = self.pages.node(at)?;
+        let node = self.check(at, Node::open(&page, level))?;
+        if level == 0 {
+            return self.check(at, self.add_leaf(&node, bounds, total));
+        }
+        let (first, last) = self.check(at, bounds.children(&node))?;
+        for index in first..=last {
+            let (child, sum) = self.check(at, node.child(index))?;
+            // What lies between the edges needs no bounds, so its sum is that of the reference.
+            let inner = bounds.narrow(index == first, index == last);
+            if inner.is_all() {
+                self.reduce.add(total, &self.check(at, self.reduce.decode(sum))?);
+            } else {
+                self.add_sum(child, level - 1, inner, total)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn add_leaf(
+        &self,
+        node: &Node<'_>,
+        bounds: Bounds<'_>,
+        total: &mut R::Sum,
+    ) -> Result<(), Malformed> {
+        let mut key = Vec::new();
+        for index in bounds.rows(node)? {
+            node.read_key(index, &mut key)?;
+            let one = self.reduce.leaf(&key, node.entry(index)?.value)?;
+            self.reduce.add(total, &one);
+        }
+        Ok(())
+    }
+
+    pub(super) fn check<T>(&self, at: NodeRef, result: Result<T, Malformed>) -> Result<T> {
+        result.map_err(|malformed| self.pages.corrupt(at, malformed.0))
+    }
+}
+
+fn next_child(page: &Page<'_>, level: u8, key: &[u8]) -> Result<NodeRef, Malformed> {
+    let node = Node::open(page, level)?;
+    Ok(node.child(node.child_index(key)?)?.0)
+}
+
+fn find_value(page: &Page<'_>, key: &[u8]) -> Result<Option<Range<usize>>, Malformed> {
+    let node = Node::open(page, 0)?;
+    match node.search(key)? {
+        Ok(index) => node.value_range(index).map(Some),
+        Err(_) => Ok(None),
+    }
+}
+
+/// The ends of a range of keys, borrowed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds<'k> {
+    start: Bound<&'k [u8]>,
+    end: Bound<&'k [u8]>,
+}
+
+impl<'k> Bounds<'k> {
+    pub(super) fn new(range: &'k KeyRange) -> Self {
+        Bounds {
+            start: range.start.as_ref().map(Vec::as_slice),
+            end: range.end.as_ref().map(Vec::as_slice),
+        }
+    }
+
+    /// No key can be in it.
+    pub(super) fn is_empty(&self) -> bool {
+        match (self.start, self.end) {
+            (Bound::Included(start), Bound::Included(end)) => start > end,
+            (
+                Bound::Included(start) | Bound::Excluded(start),
+                Bound::Included(end) | Bound::Excluded(end),
+            ) => start >= end,
+            _ => false,
+        }
+    }
+
+    fn is_all(&self) -> bool {
+        matches!((self.start, self.end), (Bound::Unbounded, Bound::Unbounded))
+    }
+
+    /// The ends that matter to the first, the last, or a child between.
+    fn narrow(&self, first: bool, last: bool) -> Bounds<'k> {
+        Bounds {
+            start: if first { self.start } else { Bound::Unbounded },
+            end: if last { self.end } else { Bound::Unbounded },
+        }
+    }
+
+    /// The first and the last child that can have keys in the range.
+    pub(super) fn children(&self, node: &Node<'_>) -> Result<(usize, usize), Malformed> {
+        let first = match self.start {
+            Bound::Unbounded => 0,
+            Bound::Included(key) | Bound::Excluded(key) => node.child_index(key)?,
+        };
+        let last = match self.end {
+            Bound::Unbounded => node.count() - 1,
+            Bound::Included(key) | Bound::Excluded(key) => node.child_index(key)?,
+        };
+        Ok((first, last))
+    }
+
+    /// The rows of a leaf in the range.
+    pub(super) fn rows(&self, node: &Node<'_>) -> Result<Range<usize>, Malformed> {
+        let start = match self.start {
+            Bound::Unbounded => 0,
+            Bound::Included(key) => node.search(key)?.unwrap_or_else(|greater| greater),
+            Bound::Excluded(key) => node.search(key)?.map_or_else(|greater| greater, |at| at + 1),
+        };
+        let end = match self.end {
+            Bound::Unbounded => node.count(),
+            Bound::Included(key) => node.search(key)?.map_or_else(|greater| greater, |at| at + 1),
+            Bound::Excluded(key) => node.search(key)?.unwrap_or_else(|greater| greater),
+        };
+        Ok(start..end)
     }
 }
