@@ -100,6 +100,12 @@ pub trait ChangeSink {
     fn row(&mut self, row: ChangeRow<'_>) -> ControlFlow<()>;
 }
 
+impl<F: FnMut(ChangeRow<'_>) -> ControlFlow<()>> ChangeSink for F {
+    fn row(&mut self, row: ChangeRow<'_>) -> ControlFlow<()> {
+        self(row)
+    }
+}
+
 /// Where a scan of changes ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChangesEnd {

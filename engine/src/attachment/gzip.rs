@@ -67,7 +67,7 @@ pub fn decompressor<R: Read>(source: R) -> impl Read {
 }
 
 /// Types that are compressed, as the option `[attachments] compressible_types` lists them: media
-/// types with `*` for any characters, compared without parameters.
+/// types with `*` for any characters, compared without parameters and regardless of case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CompressibleTypes(Vec<String>);
 
@@ -76,14 +76,14 @@ impl CompressibleTypes {
     #[must_use]
     pub fn parse(list: &str) -> Self {
         let types = list.split(',').map(str::trim).filter(|entry| !entry.is_empty());
-        CompressibleTypes(types.map(str::to_owned).collect())
+        CompressibleTypes(types.map(str::to_lowercase).collect())
     }
 
     /// True if an attachment of this type is compressed.
     #[must_use]
     pub fn contains(&self, content_type: &str) -> bool {
-        let essence = content_type.split(';').next().unwrap_or_default().trim();
-        self.0.iter().any(|pattern| matches(pattern, essence))
+        let essence = content_type.split(';').next().unwrap_or_default().trim().to_lowercase();
+        self.0.iter().any(|pattern| matches(pattern, &essence))
     }
 }
 
@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn which_types_are_compressed() {
         let types = CompressibleTypes::default();
-        for yes in ["text/plain", "text/html; charset=utf-8", "application/json", "text/"] {
+        for yes in ["text/plain", "Text/HTML; Charset=UTF-8", "application/json", "text/"] {
             assert!(types.contains(yes), "{yes}");
         }
         for no in ["image/png", "application/json2", "xtext/plain", "", "application/octet-stream"]

@@ -129,3 +129,106 @@ fn read_docs(scanner: &mut Scanner<'_>, limits: &Limits) -> Result<Result<Vec<Do
     }
     if scanner.accept(b']') { Ok(docs) } else { Err(Error::InvalidJson) }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parse(json: &str) -> Result<BulkRequest> {
+        parse_bulk(json.as_bytes(), &Limits::default())
+    }
+
+    #[track_caller]
+    fn check(json: &str, reason: &str) {
+        assert_eq!(parse(json).unwrap_err().to_string(), reason, "{json}");
+    }
+
+    #[test]
+    fn documents_come_in_order() {
+        let json = r#" { "more" : [1] , "docs" : [ {"_id":"a","x":1} , {"y":2.50} ] , "new_edits" : true } "#;
+        let request = parse(json).unwrap();
+        let docs: Vec<_> =
+            request.docs.iter().map(|doc| (doc.id.as_str(), doc.body.as_bytes())).collect();
+        assert_eq!(docs, [("a", &br#"{"x":1}"#[..]), ("", br#"{"y":2.5}"#)]);
+        assert!(request.new_edits);
+        assert!(parse(r#"{"docs":[]}"#).unwrap().docs.is_empty());
+    }
+
+    #[test]
+    fn replicated_documents_bring_their_revisions() {
+        let request = parse(r#"{"new_edits":false,"docs":[{"_id":"a","_rev":"1-a"}]}"#).unwrap();
+        assert!(!request.new_edits);
+        let reason = "When `new_edits: false`, the document needs `_rev` or `_revisions` specified";
+        check(r#"{"docs":[{"_id":"a","_rev":"1-a"},{"_id":"c"}],"new_edits":false}"#, reason);
+        check(r#"{"docs":[{"_id":"d","_rev":"junk"}],"new_edits":false}"#, "Invalid rev format");
+    }
+
+    #[test]
+    fn what_is_no_bulk_request() {
+        let docs_missing = "POST body must include `docs` parameter.";
+        let no_boolean = "`new_edits` parameter must be a boolean.";
+        check("{}", docs_missing);
+        check(r#"{"docs":{}}"#, "`docs` parameter must be an array.");
+        check(r#"{"docs":{},"new_edits":1}"#, "`docs` parameter must be an array.");
+        check("[]", "Request body must be a JSON object");
+        check(r#"{"docs":[],"new_edits":"x"}"#, no_boolean);
+        check(r#"{"new_edits":null,"docs":[{"_id":"a"}]}"#, no_boolean);
+        check(r#"{"new_edits":null,"docs":[1]}"#, no_boolean);
+        for doc in ["1", "\"x\"", "[]", "null"] {
+            check(&format!("{{\"docs\":[{{}},{doc}]}}"), "Document must be a JSON object");
+        }
+        check(r#"{"docs":[{"_a":1},{"_id":3}]}"#, "Bad special document member: _a");
+    }
+
+    #[test]
+    fn broken_json_counts_before_anything_else() {
+        let texts = [
+            "",
+            "{",
+            "[",
+            "{\"docs\":[}",
+            "{\"docs\":[1,]}",
+            "{\"docs\":[1}",
+            "{\"docs\"}",
+            "{\"docs\":[1],}",
+            "{\"docs\":[{\"_a\":1},{]}",
+            "{\"docs\":[]}x",
+            "{1:2}",
+            "{\"docs\":[] \"x\":1}",
+            "{,}",
+            r#"{"docs":[{"_id":"z","x":1e999}]}"#,
+        ];
+        for json in texts {
+            check(json, "invalid UTF-8 JSON");
+        }
+    }
+
+    #[test]
+    fn of_repeated_members_the_last_counts() {
+        let request =
+            parse(r#"{"docs":[1],"new_edits":false,"docs":[{}],"new_edits":true}"#).unwrap();
+        assert_eq!((request.docs.len(), request.new_edits), (1, true));
+    }
+
+    proptest! {
+        #[test]
+        fn each_document_is_what_it_is_alone(
+            docs in prop::collection::vec(r#"\{("a":[0-9]\.[0-9]+|"_id":"[a-z]"|"_rev":"1-a"|"_x":1)\}"#, 0..6),
+        ) {
+            let limits = Limits::default();
+            let json = format!("{{\"docs\": [{}]}}", docs.join(" , "));
+            let alone: Result<Vec<_>> =
+                docs.iter().map(|doc| Document::parse(doc.as_bytes(), None, &limits)).collect();
+            let alone = alone.map_err(|error| error.to_string());
+            prop_assert_eq!(parse(&json).map(|request| request.docs).map_err(|error| error.to_string()), alone);
+        }
+
+        #[test]
+        fn hostile_bytes_do_no_harm(json in r#"[{}\[\]":,_a1]{0,30}"#) {
+            let _ = parse(&json);
+            let _ = parse(&format!("{{\"docs\":{json}}}"));
+        }
+    }
+}

@@ -1,5 +1,8 @@
 //! A document as a client sends it.
 
+#[cfg(test)]
+mod tests;
+
 use base64::{
     Engine, alphabet,
     engine::{GeneralPurpose, GeneralPurposeConfig},

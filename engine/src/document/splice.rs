@@ -177,20 +177,13 @@ impl<'a> DocumentView<'a> {
     }
 }
 
-fn write_attachment(
+pub(crate) fn write_attachment(
     attachment: &AttachmentRecord,
     view: AttachmentView<'_>,
     encoding_info: bool,
     out: &mut Vec<u8>,
 ) {
-    write_string(&attachment.name, out);
-    out.extend_from_slice(b":{\"content_type\":");
-    write_string(&attachment.content_type, out);
-    out.extend_from_slice(b",\"revpos\":");
-    write_number(attachment.revpos, out);
-    out.extend_from_slice(b",\"digest\":\"");
-    out.extend_from_slice(digest::to_text(&attachment.digest).as_bytes());
-    out.push(b'"');
+    begin_attachment(attachment, out);
     match view {
         AttachmentView::Data(bytes) => write_data(bytes, out),
         AttachmentView::Stub | AttachmentView::Follows => {
@@ -200,6 +193,27 @@ fn write_attachment(
             out.extend_from_slice(if stub { b",\"stub\":true" } else { b",\"follows\":true" });
         }
     }
+    end_attachment(attachment, encoding_info, out);
+}
+
+/// Appends an attachment up to where its length or its data stand.
+pub(crate) fn begin_attachment(attachment: &AttachmentRecord, out: &mut Vec<u8>) {
+    write_string(&attachment.name, out);
+    out.extend_from_slice(b":{\"content_type\":");
+    write_string(&attachment.content_type, out);
+    out.extend_from_slice(b",\"revpos\":");
+    write_number(attachment.revpos, out);
+    out.extend_from_slice(b",\"digest\":\"");
+    out.extend_from_slice(digest::to_text(&attachment.digest).as_bytes());
+    out.push(b'"');
+}
+
+/// Appends what follows an attachment's length or data.
+pub(crate) fn end_attachment(
+    attachment: &AttachmentRecord,
+    encoding_info: bool,
+    out: &mut Vec<u8>,
+) {
     if encoding_info && attachment.encoding == Encoding::Gzip {
         out.extend_from_slice(b",\"encoding\":\"gzip\",\"encoded_length\":");
         write_number(attachment.stored_len, out);
@@ -256,4 +270,102 @@ fn write_list<T>(items: &[T], out: &mut Vec<u8>, write: impl Fn(&T, &mut Vec<u8>
         write(item, out);
     }
     out.push(b']');
+}
+
+#[cfg(test)]
+mod tests {
+    use settee_storage::BlobRef;
+
+    use super::*;
+    use crate::{document::AttachmentPlace, json::Value};
+
+    fn rev(text: &str) -> Rev {
+        Rev::parse(text.as_bytes()).unwrap()
+    }
+
+    fn attachment(name: &str, encoding: Encoding) -> AttachmentRecord {
+        AttachmentRecord {
+            name: name.to_owned(),
+            content_type: "text/plain".to_owned(),
+            revpos: 2,
+            digest: digest::md5(b"bbb"),
+            encoding,
+            stored_len: 23,
+            identity_len: 3,
+            place: AttachmentPlace::Blob(BlobRef { offset: 0, len: 3, crc: 0 }),
+        }
+    }
+
+    fn written(view: &DocumentView<'_>) -> String {
+        let mut out = Vec::new();
+        view.write_json(&mut out);
+        assert!(Value::parse(&out).is_ok_and(|value| value.to_json() == out));
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn bodies_of_all_shapes() {
+        let rev = rev("1-x");
+        let head = r#"{"_id":"a\"\n","_rev":"1-x""#;
+        let of = |body: &[u8]| written(&DocumentView::new("a\"\n", &rev, body));
+        assert_eq!(of(b"{}"), format!("{head}}}"));
+        assert_eq!(of(br#"{"b":[1]}"#), format!("{head},\"b\":[1]}}"));
+        let view = DocumentView { rev: None, ..DocumentView::new("a", &rev, b"{}") };
+        assert_eq!(written(&view), r#"{"_id":"a"}"#);
+    }
+
+    #[test]
+    fn members_come_in_the_order_of_couchdb() {
+        let revs = [rev("3-c"), rev("2-b\""), rev("1-967a00dff5e02add41819138abb3284d")];
+        let ids = revs.each_ref().map(|rev| rev.id.clone());
+        let statuses = [RevStatus::Available, RevStatus::Missing, RevStatus::Deleted];
+        let revs_info: Vec<_> = revs.iter().cloned().zip(statuses).collect();
+        let (plain, gzip) = (attachment("p", Encoding::Identity), attachment("g", Encoding::Gzip));
+        let view = DocumentView {
+            deleted: true,
+            revisions: &ids,
+            revs_info: &revs_info,
+            local_seq: Some(7),
+            conflicts: &revs[..2],
+            deleted_conflicts: &revs[2..],
+            attachments: &[
+                (&plain, AttachmentView::Stub),
+                (&gzip, AttachmentView::Follows),
+                (&gzip, AttachmentView::Data(b"bbb")),
+            ],
+            encoding_info: true,
+            ..DocumentView::new("d", &revs[0], br#"{"v":1}"#)
+        };
+        let known =
+            r#""content_type":"text/plain","revpos":2,"digest":"md5-CPjgJgxkQYUQzvsrBu7lzQ==""#;
+        let gzip = r#""encoding":"gzip","encoded_length":23"#;
+        let expected = [
+            r#"{"_id":"d","_rev":"3-c","v":1,"_deleted":true,"#,
+            r#""_revisions":{"start":3,"ids":["c","b\"","967a00dff5e02add41819138abb3284d"]},"#,
+            r#""_revs_info":[{"rev":"3-c","status":"available"},{"rev":"2-b\"","status":"missing"},"#,
+            r#"{"rev":"1-967a00dff5e02add41819138abb3284d","status":"deleted"}],"_local_seq":7,"#,
+            r#""_conflicts":["3-c","2-b\""],"#,
+            r#""_deleted_conflicts":["1-967a00dff5e02add41819138abb3284d"],"_attachments":{"#,
+            &format!(r#""p":{{{known},"length":3,"stub":true}},"#),
+            &format!(r#""g":{{{known},"length":3,"follows":true,{gzip}}},"#),
+            &format!(r#""g":{{{known},"data":"YmJi",{gzip}}}}}}}"#),
+        ];
+        let mut out = Vec::new();
+        view.write_json(&mut out);
+        assert_eq!(String::from_utf8(out).unwrap(), expected.concat());
+        assert!(view.has_meta() && !DocumentView::new("d", &revs[0], b"{}").has_meta());
+    }
+
+    #[test]
+    fn data_of_any_length_is_base64() {
+        let (record, rev) = (attachment("f", Encoding::Identity), rev("1-x"));
+        for length in 0..70 {
+            let bytes: Vec<u8> = (0..length).collect();
+            let attachments = [(&record, AttachmentView::Data(&bytes))];
+            let view =
+                DocumentView { attachments: &attachments, ..DocumentView::new("d", &rev, b"{}") };
+            let expected = format!("\"data\":\"{}\"", STANDARD.encode(&bytes));
+            assert!(written(&view).contains(&expected));
+        }
+    }
 }

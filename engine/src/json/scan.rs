@@ -5,6 +5,8 @@
 //! so already is copied in long runs; a document sent by a common client is one run.
 
 mod members;
+#[cfg(test)]
+mod tests;
 mod token;
 
 use crate::{

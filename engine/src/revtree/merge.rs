@@ -113,7 +113,7 @@ impl RevTree {
     }
 
     /// The next node in depth-first order that is not below `at`.
-    fn next_branch(&self, mut at: u32, root: u32) -> Option<u32> {
+    pub(super) fn next_branch(&self, mut at: u32, root: u32) -> Option<u32> {
         while at != root {
             let node = self.node(at);
             if node.next_sibling != NONE {

@@ -1,6 +1,6 @@
 //! What a tree gives up: old history, purged leaves, and the bodies of interior revisions.
 
-use super::{NONE, NodeIndex, RevTree, some};
+use super::{NONE, Node, NodeIndex, RevTree, some};
 use crate::revision::Rev;
 
 /// How many interior revisions of a branch keep their bodies at least, until the next compaction.
@@ -10,32 +10,35 @@ pub const INTERIOR_BODIES_KEPT: u64 = 100;
 pub const INTERIOR_BODIES_STEP: u64 = 32;
 
 impl RevTree {
-    /// Keeps the newest `limit` revisions of each branch (at least the leaf). Returns true if
-    /// anything was given up.
+    /// Keeps the newest `limit` revisions of each branch (at least the leaf). Where the same id stands
+    /// twice in the tree, the branches are put together anew, which may unite some of them: CouchDB
+    /// does so at each write. Returns true if anything was given up.
     pub fn stem(&mut self, limit: u64) -> bool {
         let limit = usize::try_from(limit.max(1)).unwrap_or(usize::MAX);
+        if self.has_repeated_ids() {
+            let before = self.nodes.len();
+            self.rebuild_from(self.leaves_by_tree(), limit);
+            return self.nodes.len() < before;
+        }
         if self.nodes.len() <= limit {
             return false;
         }
-        self.retain_from_leaves(|_, _| true, limit)
+        self.cut_off(limit)
     }
 
     /// Removes leaves (purge), each with the ancestors that only it had. Returns those of `revs` that
     /// were leaves and are gone.
     pub fn remove_leaves(&mut self, revs: &[Rev]) -> Vec<Rev> {
-        let leaves = self.leaves();
-        let mut doomed = Vec::new();
+        let mut leaves = self.leaves_by_tree();
         let mut removed = Vec::new();
         for rev in revs {
-            let leaf =
-                leaves.iter().find(|leaf| self.rev(**leaf) == rev && !doomed.contains(*leaf));
-            if let Some(leaf) = leaf {
-                doomed.push(*leaf);
+            if let Some(at) = leaves.iter().position(|leaf| self.rev(*leaf) == rev) {
+                leaves.remove(at);
                 removed.push(rev.clone());
             }
         }
         if !removed.is_empty() {
-            self.retain_from_leaves(|_, leaf| !doomed.contains(&leaf), usize::MAX);
+            self.rebuild_from(leaves, usize::MAX);
         }
         removed
     }
@@ -65,16 +68,71 @@ impl RevTree {
         interior.for_each(|node| node.stored = None);
     }
 
-    /// Keeps the leaves that `wanted` accepts and the newest `limit` revisions down from each.
-    fn retain_from_leaves(
-        &mut self,
-        wanted: impl Fn(&RevTree, NodeIndex) -> bool,
-        limit: usize,
-    ) -> bool {
+    /// Leaves in the order in which CouchDB finds them: the tree of the highest root first.
+    fn leaves_by_tree(&self) -> Vec<NodeIndex> {
+        let mut leaves = Vec::new();
+        for root in self.roots.iter().rev() {
+            let mut at = Some(*root);
+            while let Some(node) = at {
+                at = some(self.node(node).first_child);
+                if at.is_none() {
+                    leaves.push(NodeIndex(node));
+                    at = self.next_branch(node, *root);
+                }
+            }
+        }
+        leaves
+    }
+
+    /// True if two revisions in different branches have the same id, which only happens where
+    /// histories were made up by hand.
+    fn has_repeated_ids(&self) -> bool {
+        let one_branch = self.indexes().filter(|node| self.is_leaf(*node)).nth(1).is_none();
+        if one_branch {
+            return false;
+        }
+        let mut ids: Vec<_> = self.nodes.iter().map(|node| &node.rev.id).collect();
+        ids.sort_unstable();
+        ids.windows(2).any(|pair| pair[0] == pair[1])
+    }
+
+    /// Makes the tree anew from the newest `limit` revisions down from each of `leaves`.
+    fn rebuild_from(&mut self, leaves: Vec<NodeIndex>, limit: usize) {
+        let path = |leaf: &NodeIndex| self.path(*leaf).take(limit).map(|node| self.node(node.0));
+        let mut paths: Vec<Vec<&Node>> = leaves.iter().map(|leaf| path(leaf).collect()).collect();
+        paths.sort_by_cached_key(|path| {
+            let start = path.last().map(|oldest| oldest.rev.generation);
+            let ids: Vec<_> = path.iter().map(|node| node.rev.id.clone()).collect();
+            let stored = path.first().and_then(|leaf| leaf.stored);
+            (start, ids, stored.map(|stored| (stored.deleted, stored.seq)))
+        });
+        let mut rebuilt = RevTree::new();
+        for path in paths {
+            rebuilt.merge_path(&path);
+        }
+        *self = rebuilt;
+    }
+
+    /// Adds a path of another tree with all its bodies, newest revision first.
+    fn merge_path(&mut self, path: &[&Node]) {
+        let Some((leaf, stored)) = path.first().and_then(|leaf| Some((leaf, leaf.stored?))) else {
+            return;
+        };
+        let ids: Vec<_> = path.iter().map(|node| node.rev.id.clone()).collect();
+        let tip = self.merge(leaf.rev.generation, &ids, stored).node();
+        let places: Vec<_> = self.path(tip).collect();
+        for (place, node) in places.into_iter().zip(path) {
+            let slot = &mut self.node_mut(place.0).stored;
+            *slot = slot.or(node.stored);
+        }
+    }
+
+    /// Drops all but the newest `limit` revisions down from each leaf.
+    fn cut_off(&mut self, limit: usize) -> bool {
         // The longest stretch still to be kept downwards from each node: a node is walked through
         // again only if a leaf reaches deeper than those before, so shared history is cheap.
         let mut kept = vec![0usize; self.nodes.len()];
-        for leaf in self.leaves().into_iter().filter(|leaf| wanted(self, *leaf)) {
+        for leaf in self.leaves() {
             let mut at = leaf.0;
             let mut left = limit;
             while let Some(slot) = kept.get_mut(at as usize).filter(|slot| **slot < left) {
