@@ -50,7 +50,7 @@ q = 2
 n = 1
 
 [purge]
-max_revisions_number = infinity
+max_revisions_number = 1000
 
 [csp]
 attachments_enable = true

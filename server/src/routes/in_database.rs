@@ -220,7 +220,11 @@ async fn document_or_attachment(
     id: &[u8],
     rest: &[&[u8]],
 ) -> Outcome {
-    let id = document_id(id)?;
+    let id = match document_id(id) {
+        // An id that cannot be is not there, either.
+        Err(_) if request.method == Method::Get => return Err(Failure::not_found("missing")),
+        id => id?,
+    };
     if rest.is_empty() {
         return the_document(request, database, id).await;
     }
