@@ -70,6 +70,8 @@ pub(super) struct Layer {
     changes: OrdMap<Seq, Option<Arc<DocRecord>>>,
     /// Local and meta keys, each behind the byte of its space; `None` hides what lies beneath.
     keys: OrdMap<Key, Option<Key>>,
+    /// Slots of `docs` without a document.
+    removed: usize,
     memory: usize,
 }
 
@@ -113,40 +115,49 @@ impl Layer {
 
     /// Writes a document whose state beneath or in this layer is `old`.
     pub(super) fn put_doc(&mut self, record: Arc<DocRecord>, old: Option<OldDoc>) {
-        let base = self.supersede(&record.id, old);
         self.memory += record.memory() + ENTRY_OVERHEAD_BYTES;
         self.changes.insert(record.seq, Some(Arc::clone(&record)));
+        // A new document needs no look at this layer, unless its id may have been removed from it.
+        let unknown = old.is_none() && self.removed == 0;
+        if !unknown && let Some(slot) = self.docs.get_mut(&record.id[..]) {
+            let superseded = slot.record.replace(record);
+            self.supersede(superseded.as_deref());
+            return;
+        }
+        let base = self.hide(old);
         let id = Arc::clone(&record.id);
         self.docs.insert(id, DocSlot { record: Some(record), base });
     }
 
     /// Removes a document whose state beneath or in this layer is `old`.
     pub(super) fn remove_doc(&mut self, id: &Key, old: OldDoc) {
-        let base = self.supersede(id, Some(old));
-        if base.is_some() {
-            self.memory += id.len() + ENTRY_OVERHEAD_BYTES;
+        self.memory += id.len() + ENTRY_OVERHEAD_BYTES;
+        self.removed += 1;
+        let Some(slot) = self.docs.get_mut(&id[..]) else {
+            let base = self.hide(Some(old));
             self.docs.insert(Arc::clone(id), DocSlot { record: None, base });
-        } else {
-            self.docs.remove(&id[..]);
+            return;
+        };
+        let superseded = slot.record.take();
+        self.supersede(superseded.as_deref());
+    }
+
+    /// Takes away what a slot held before: its change, or its mark as removed.
+    fn supersede(&mut self, record: Option<&DocRecord>) {
+        let freed = record.map_or(0, DocRecord::memory) + ENTRY_OVERHEAD_BYTES;
+        self.memory = self.memory.saturating_sub(freed);
+        match record {
+            Some(record) => drop(self.changes.remove(&record.seq)),
+            None => self.removed = self.removed.saturating_sub(1),
         }
     }
 
-    /// Takes away the document's present change and gives back its weight beneath this layer.
-    fn supersede(&mut self, id: &[u8], old: Option<OldDoc>) -> Option<DocWeight> {
-        let Some(slot) = self.docs.get(id) else {
-            let old = old?;
-            self.memory += ENTRY_OVERHEAD_BYTES / 2;
-            self.changes.insert(old.seq, None);
-            return Some(old.weight);
-        };
-        let base = slot.base;
-        let mut freed = ENTRY_OVERHEAD_BYTES + id.len();
-        if let Some(record) = slot.record.clone() {
-            freed = ENTRY_OVERHEAD_BYTES + record.memory();
-            self.changes.remove(&record.seq);
-        }
-        self.memory = self.memory.saturating_sub(freed);
-        base
+    /// Hides the change of a document that lies beneath; returns its weight there.
+    fn hide(&mut self, old: Option<OldDoc>) -> Option<DocWeight> {
+        let old = old?;
+        self.memory += ENTRY_OVERHEAD_BYTES / 2;
+        self.changes.insert(old.seq, None);
+        Some(old.weight)
     }
 
     /// Writes or hides a key.
@@ -217,13 +228,18 @@ mod tests {
     }
 
     #[test]
-    fn a_document_that_came_and_went_leaves_nothing() {
+    fn a_document_that_came_and_went_counts_nothing_and_may_come_again() {
         let mut layer = Layer::default();
         layer.put_doc(record(1, "a"), None);
+        let memory = layer.memory();
         layer.remove_doc(&b"a".as_slice().into(), OldDoc { seq: 1, weight: record(1, "a").weight });
-        assert!(layer.docs(ALL).next().is_none());
+        assert!(layer.doc(b"a").unwrap().record.is_none());
+        assert_eq!(layer.count_docs(ALL), (Counts::default(), Counts::default()));
         assert_eq!(layer.count_changes(0), (0, 0));
-        assert_eq!(layer.memory(), 0);
+        layer.put_doc(record(3, "a"), None);
+        assert_eq!(layer.count_docs(ALL).0.live, 1);
+        assert_eq!(layer.count_changes(0), (1, 0));
+        assert!(layer.memory() >= memory && layer.memory() < memory + ENTRY_OVERHEAD_BYTES);
     }
 
     #[test]

@@ -250,7 +250,7 @@ mod tests {
         assert_eq!((head.counts.live, head.counts.active_bytes), (1, 6));
         let record = head.layer.doc(b"a").unwrap().record.clone().unwrap();
         assert_eq!((record.seq, record.by_id(), record.by_seq()), (2, &second[..], &b"s2"[..]));
-        assert!(head.layer.doc(b"b").is_none());
+        assert!(head.layer.doc(b"b").unwrap().record.is_none());
         assert_eq!(head.layer.key(b"\0k").unwrap().as_deref(), Some(b"v".as_slice()));
 
         for cut in 0..ops.bytes.len() {

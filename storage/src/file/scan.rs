@@ -17,6 +17,8 @@ use crate::{
 
 /// Bytes read at once while walking forwards.
 const WINDOW_BYTES: u64 = 256 * 1024;
+/// Bytes read after a jump over a payload that is not looked at.
+const JUMP_BYTES: u64 = 4096;
 /// Bytes looked through at once while searching backwards; the first step is small, since the last
 /// frame of a closed file is a checkpoint of a few hundred bytes.
 const FIRST_STEP_BYTES: u64 = 16 * 1024;
@@ -56,7 +58,8 @@ impl<'f> Scan<'f> {
         };
         let window_end = self.window_at + length(self.window.len());
         if offset < self.window_at || end > window_end {
-            let ahead = WINDOW_BYTES.min(self.len - offset);
+            let jumped = offset < self.window_at || offset > window_end;
+            let ahead = if jumped { JUMP_BYTES } else { WINDOW_BYTES }.min(self.len - offset);
             let want = usize::try_from(ahead).unwrap_or(len).max(len);
             self.window = self.read(offset, want)?;
             self.window_at = offset;
