@@ -285,6 +285,38 @@ fn a_revived_document_counts_its_attachments_as_couchdb_does() {
 }
 
 #[test]
+fn a_text_with_long_attachments_is_written_piece_by_piece() {
+    struct Pieces(Vec<u8>, usize);
+    impl std::io::Write for Pieces {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.1 = self.1.max(bytes.len());
+            self.0.extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let db = database();
+    let long = vec![b'x'; 1_000_000];
+    let attachment = stage(&db, "long", "text/plain", &long, StageOptions::default()).unwrap();
+    let rest = r#"{"_id":"d","v":1,"_attachments":{"short":{"data":"MQ=="}}}"#;
+    write_with(&db, rest, attachment);
+    let show = ShowOptions { attachments: AttachmentForm::Inline, ..ShowOptions::default() };
+    let (reader, options) = (db.read().unwrap(), GetOptions { show, ..GetOptions::default() });
+    let document = reader.get("d", &options).unwrap();
+    let mut pieces = Pieces(Vec::new(), 0);
+    document.stream_json(&mut pieces).unwrap();
+    let mut whole = Vec::new();
+    document.write_json(&mut whole).unwrap();
+    assert_eq!(pieces.0, whole);
+    assert!(pieces.1 < 100_000, "{}", pieces.1);
+    let again = Document::parse(&whole, None, &Default::default()).unwrap();
+    assert_eq!(again.attachments[0].source, AttachmentSource::Inline(long));
+    assert_eq!(again.attachments[1].source, AttachmentSource::Inline(b"1".to_vec()));
+}
+
+#[test]
 fn what_was_announced_but_never_sent_is_refused() {
     let db = database();
     let follows = r#"{"_id":"d","_attachments":{"f":{"follows":true,"length":1}}}"#;

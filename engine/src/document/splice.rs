@@ -177,20 +177,13 @@ impl<'a> DocumentView<'a> {
     }
 }
 
-fn write_attachment(
+pub(crate) fn write_attachment(
     attachment: &AttachmentRecord,
     view: AttachmentView<'_>,
     encoding_info: bool,
     out: &mut Vec<u8>,
 ) {
-    write_string(&attachment.name, out);
-    out.extend_from_slice(b":{\"content_type\":");
-    write_string(&attachment.content_type, out);
-    out.extend_from_slice(b",\"revpos\":");
-    write_number(attachment.revpos, out);
-    out.extend_from_slice(b",\"digest\":\"");
-    out.extend_from_slice(digest::to_text(&attachment.digest).as_bytes());
-    out.push(b'"');
+    begin_attachment(attachment, out);
     match view {
         AttachmentView::Data(bytes) => write_data(bytes, out),
         AttachmentView::Stub | AttachmentView::Follows => {
@@ -200,6 +193,27 @@ fn write_attachment(
             out.extend_from_slice(if stub { b",\"stub\":true" } else { b",\"follows\":true" });
         }
     }
+    end_attachment(attachment, encoding_info, out);
+}
+
+/// Appends an attachment up to where its length or its data stand.
+pub(crate) fn begin_attachment(attachment: &AttachmentRecord, out: &mut Vec<u8>) {
+    write_string(&attachment.name, out);
+    out.extend_from_slice(b":{\"content_type\":");
+    write_string(&attachment.content_type, out);
+    out.extend_from_slice(b",\"revpos\":");
+    write_number(attachment.revpos, out);
+    out.extend_from_slice(b",\"digest\":\"");
+    out.extend_from_slice(digest::to_text(&attachment.digest).as_bytes());
+    out.push(b'"');
+}
+
+/// Appends what follows an attachment's length or data.
+pub(crate) fn end_attachment(
+    attachment: &AttachmentRecord,
+    encoding_info: bool,
+    out: &mut Vec<u8>,
+) {
     if encoding_info && attachment.encoding == Encoding::Gzip {
         out.extend_from_slice(b",\"encoding\":\"gzip\",\"encoded_length\":");
         write_number(attachment.stored_len, out);

@@ -1,14 +1,15 @@
 //! A revision that was found, ready to be written out.
 
-use std::io::Read;
+use std::io::{self, Write};
 
+use base64::{engine::general_purpose::STANDARD, write::EncoderWriter};
 use settee_storage::{BlobRef, Seq, Value};
 
 use super::Reader;
 use crate::{
     attachment::FoundAttachment,
     database::{AttachmentForm, ShowOptions},
-    document::{AttachmentRecord, AttachmentView, DocumentView, RevStatus, Summary},
+    document::{AttachmentRecord, AttachmentView, DocumentView, RevStatus, Summary, splice},
     error::{Error, Result},
     revision::{Rev, RevId},
     revtree::{NodeIndex, RevTree, Stored},
@@ -182,43 +183,68 @@ impl<'r> FoundDocument<'r> {
     /// # Errors
     /// Those of the store while inline attachments are read.
     pub fn write_json(&self, out: &mut Vec<u8>) -> Result<()> {
-        if self.attachments.is_empty() {
-            self.view(&[]).write_json(out);
+        if self.has_inline() {
+            return self.stream_json(out);
+        }
+        let views: Vec<_> = self.attachments.iter().map(view_of).collect();
+        self.view(&views).write_json(out);
+        Ok(())
+    }
+
+    /// Whether the text holds attachments, and may be far longer than the body.
+    #[must_use]
+    pub fn has_inline(&self) -> bool {
+        self.attachments.iter().any(|(_, form)| *form == AttachmentForm::Inline)
+    }
+
+    /// Writes the document as JSON text piece by piece: inline attachments are read, decompressed and
+    /// encoded on their way and never held whole.
+    ///
+    /// # Errors
+    /// Those of the store; [`Error::Damaged`] if `out` refuses a piece for another reason.
+    pub fn stream_json(&self, out: &mut dyn Write) -> Result<()> {
+        let mut piece = Vec::new();
+        self.view(&[]).write_json(&mut piece);
+        // Attachments stand last in the object.
+        piece.pop();
+        let mut before: &[u8] = b",\"_attachments\":{";
+        for attached in &self.attachments {
+            piece.extend_from_slice(before);
+            before = b",";
+            self.stream_attachment(attached, &mut piece, out).map_err(unwrapped)?;
+        }
+        piece.extend_from_slice(if self.attachments.is_empty() { b"}" } else { b"}}" });
+        out.write_all(&piece).map_err(unwrapped)
+    }
+
+    /// Appends one attachment to `piece`; if it has data, they go out, and what is before them.
+    fn stream_attachment(
+        &self,
+        attached: &(AttachmentRecord, AttachmentForm),
+        piece: &mut Vec<u8>,
+        out: &mut dyn Write,
+    ) -> io::Result<()> {
+        let (record, form) = attached;
+        if *form != AttachmentForm::Inline {
+            splice::write_attachment(record, view_of(attached).1, self.encoding_info, piece);
             return Ok(());
         }
-        let mut inline = Vec::new();
-        for (record, form) in &self.attachments {
-            inline.push(match form {
-                AttachmentForm::Inline => self.read_whole(record)?,
-                _ => Vec::new(),
-            });
-        }
-        let views: Vec<_> = self
-            .attachments
-            .iter()
-            .zip(&inline)
-            .map(|((record, form), bytes)| match form {
-                AttachmentForm::Stub => (record, AttachmentView::Stub),
-                AttachmentForm::Follows => (record, AttachmentView::Follows),
-                AttachmentForm::Inline => (record, AttachmentView::Data(bytes)),
-            })
-            .collect();
-        self.view(&views).write_json(out);
+        splice::begin_attachment(record, piece);
+        piece.extend_from_slice(b",\"data\":\"");
+        out.write_all(piece)?;
+        piece.clear();
+        let mut bytes = self.open(record).identity().map_err(wrapped)?;
+        let mut base64 = EncoderWriter::new(&mut *out, &STANDARD);
+        io::copy(&mut bytes, &mut base64)?;
+        base64.finish()?;
+        drop(base64);
+        piece.push(b'"');
+        splice::end_attachment(record, self.encoding_info, piece);
         Ok(())
     }
 
     fn open(&self, record: &AttachmentRecord) -> FoundAttachment {
         FoundAttachment::new(self.reader, self.rev.clone(), record.clone())
-    }
-
-    fn read_whole(&self, record: &AttachmentRecord) -> Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        let read = self.open(record).identity()?.read_to_end(&mut bytes);
-        read.map_err(|error| match error.downcast::<settee_storage::Error>() {
-            Ok(error) => Error::Storage(error),
-            Err(_) => Error::Damaged("attachment"),
-        })?;
-        Ok(bytes)
     }
 
     fn view<'v>(
@@ -238,6 +264,31 @@ impl<'r> FoundDocument<'r> {
             attachments,
             encoding_info: self.encoding_info,
         }
+    }
+}
+
+fn view_of(
+    (record, form): &(AttachmentRecord, AttachmentForm),
+) -> (&AttachmentRecord, AttachmentView<'_>) {
+    match form {
+        AttachmentForm::Follows => (record, AttachmentView::Follows),
+        AttachmentForm::Stub | AttachmentForm::Inline => (record, AttachmentView::Stub),
+    }
+}
+
+/// Packs an error of the engine so that it passes through a reader or a writer.
+fn wrapped(error: Error) -> io::Error {
+    io::Error::other(error)
+}
+
+/// Gets the error back that came through a reader or a writer.
+fn unwrapped(error: io::Error) -> Error {
+    match error.downcast::<Error>() {
+        Ok(error) => error,
+        Err(error) => match error.downcast::<settee_storage::Error>() {
+            Ok(error) => Error::Storage(error),
+            Err(_) => Error::Damaged("attachment"),
+        },
     }
 }
 
