@@ -151,7 +151,7 @@ impl App {
     /// Says which address the server listens on, once it does.
     pub fn listens_on(&self, address: SocketAddr) {
         // A second listener would not change what `Location` headers name.
-        drop(self.address.set(address));
+        let _ = self.address.set(address);
     }
 
     /// Tells everything that waits to come to an end: the server stops.

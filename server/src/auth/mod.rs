@@ -19,5 +19,5 @@ pub(crate) use accounts::now;
 pub use accounts::{Accounts, Identity};
 pub(crate) use first_start::hash_unless_hashed;
 pub use first_start::{FirstAdmin, ensure_admin};
-pub use password::{HashError, StoredPassword};
+pub use password::{HashError, Prf, StoredPassword};
 pub use user::User;

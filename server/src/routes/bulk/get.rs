@@ -104,7 +104,7 @@ impl Item {
             Some(Value::String(id)) => id,
             Some(_) => {
                 return Err(Error::IllegalDocId("Document id must be a string".into()).into());
-            },
+            }
             None => return refused(None, None, Failure::bad_request("document id missed")),
         };
         let rev = match members.get("rev").map(|rev| (rev, body::revision(rev))) {

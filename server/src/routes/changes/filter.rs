@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use settee_engine::json::{Object, Value};
 use settee_engine::changes::Projection;
+use settee_engine::json::{Object, Value};
 use settee_engine::{ChangesFilter, Database, GetOptions};
 
 use super::params::Params;
@@ -34,14 +34,11 @@ fn doc_ids(params: &Params, body: Option<Object>) -> Result<ChangesFilter, Failu
         (None, None) => None,
     };
     let ids = list.as_ref().and_then(body::strings);
-    ids.map(ChangesFilter::DocIds).ok_or_else(|| {
-        Failure::bad_request("`doc_ids` filter parameter is not a list of doc ids.")
-    })
+    ids.map(ChangesFilter::DocIds)
+        .ok_or_else(|| Failure::bad_request("`doc_ids` filter parameter is not a list of doc ids."))
 }
 
-fn selector(
-    body: Option<Object>,
-) -> Result<(ChangesFilter, Option<Arc<dyn Projection>>), Failure> {
+fn selector(body: Option<Object>) -> Result<(ChangesFilter, Option<Arc<dyn Projection>>), Failure> {
     let Some(mut members) = body else {
         return Err(Failure::bad_request("Selector must be specified in POST payload"));
     };

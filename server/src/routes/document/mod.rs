@@ -67,11 +67,7 @@ pub(crate) async fn put(request: &mut Request, database: &Arc<Database>, id: &st
 }
 
 /// Writes a document whose revision may also be given by the query string or `If-Match`.
-async fn store(
-    request: &mut Request,
-    database: &Arc<Database>,
-    mut document: Document,
-) -> Outcome {
+async fn store(request: &mut Request, database: &Arc<Database>, mut document: Document) -> Outcome {
     let claimed = claimed_rev(request, document.rev.as_ref())?;
     document.rev = claimed;
     let mode = write::mode(request);
@@ -118,7 +114,10 @@ pub(super) fn tombstone(id: &str, rev: Option<Rev>) -> Document {
 
 /// The revision a write follows: that of the body, of `?rev=` or of `If-Match`, which must not
 /// differ from one another.
-pub(super) fn claimed_rev(request: &Request, in_body: Option<&Rev>) -> Result<Option<Rev>, Failure> {
+pub(super) fn claimed_rev(
+    request: &Request,
+    in_body: Option<&Rev>,
+) -> Result<Option<Rev>, Failure> {
     let in_query = rev(&request.query)?;
     if let (Some(in_body), Some(in_query)) = (in_body, &in_query)
         && in_body != in_query
