@@ -67,7 +67,9 @@ pub(super) fn apply(
             let place = doc.place;
             match document.edit(transaction, doc) {
                 Ok(rev) => applied.results.push((place, Ok(rev))),
-                Err(Error::Conflict) => applied.results.push((place, Err(Error::Conflict))),
+                Err(refusal @ (Error::Conflict | Error::InvalidDesignDoc(_))) => {
+                    applied.results.push((place, Err(refusal)));
+                }
                 Err(error) => return Err(error),
             }
             next = prepared.next_if(|next| next.id == document.id);
@@ -114,6 +116,9 @@ impl<'r> Document<'r> {
     }
 
     fn edit(&mut self, transaction: &mut dyn Transaction, doc: Prepared) -> Result<Rev> {
+        if DocKind::of(&doc.id) == DocKind::Design && !doc.deleted {
+            self.rules.database.check_design(&doc.body)?;
+        }
         match self.rules.mode {
             WriteMode::Interactive => self.edit_interactively(transaction, doc),
             WriteMode::Replicated => self.take_replicated(transaction, doc),

@@ -51,10 +51,15 @@ pub enum StoredPassword {
 /// The hash function inside HMAC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Prf {
+    /// SHA-1.
     Sha1,
+    /// SHA-224.
     Sha224,
+    /// SHA-256.
     Sha256,
+    /// SHA-384.
     Sha384,
+    /// SHA-512.
     Sha512,
 }
 

@@ -32,9 +32,7 @@ x_forwarded_ssl = X-Forwarded-Ssl
 timeout = 600
 allow_persistent_cookies = true
 iterations = 600000
-min_iterations = 1
-max_iterations = 1000000000
-hash_algorithms = sha256, sha
+authentication_redirect = /_utils/session.html
 
 [attachments]
 compression_level = 8
@@ -50,7 +48,7 @@ q = 2
 n = 1
 
 [purge]
-max_revisions_number = infinity
+max_revisions_number = 1000
 
 [csp]
 attachments_enable = true

@@ -69,6 +69,8 @@ pub struct Settings {
     pub cookie_domain: Option<String>,
     /// `[chttpd_auth] same_site`.
     pub same_site: Option<String>,
+    /// `[chttpd_auth] authentication_redirect`: the path that people are sent to for logging in.
+    pub authentication_redirect: String,
     /// `[chttpd_auth] authentication_db`, if given.
     pub authentication_db: Option<String>,
     /// `[chttpd_auth] iterations` of PBKDF2 for new password hashes.
@@ -166,6 +168,7 @@ impl Settings {
             persistent_cookies: auth.flag("allow_persistent_cookies")?,
             cookie_domain: auth.text("cookie_domain"),
             same_site: auth.text("same_site"),
+            authentication_redirect: auth.text("authentication_redirect").unwrap_or_default(),
             authentication_db: auth.text("authentication_db"),
             password_iterations: auth.number("iterations")?,
             compression_level: Options { layers, sections: &["attachments"] }

@@ -12,7 +12,9 @@ use http::header::{CONNECTION, EXPECT, SERVER, SET_COOKIE, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use hyper::body::Incoming;
 
-use super::{Body, Failure, Method, Outcome, Path, Query, Reply, ReplyBody, Request, request_id};
+use super::{
+    Body, Failure, Method, Outcome, Path, Query, Reply, ReplyBody, Request, percent, request_id,
+};
 use crate::app::App;
 use crate::auth::Identity;
 use crate::config::Settings;
@@ -170,12 +172,32 @@ fn refusal(failure: &Failure, request: &Request, settings: &Settings) -> Reply {
     for (name, value) in failure.headers() {
         reply.headers.insert(name.clone(), value.clone());
     }
-    if failure.status() == StatusCode::UNAUTHORIZED
-        && let Some(challenge) = challenge(request, settings)
-    {
-        reply.headers.insert(WWW_AUTHENTICATE, challenge);
+    if failure.status() == StatusCode::UNAUTHORIZED {
+        match challenge(request, settings) {
+            Some(challenge) => drop(reply.headers.insert(WWW_AUTHENTICATE, challenge)),
+            None if wants_a_page(request) => return to_login(reply, failure, request, settings),
+            None => {}
+        }
     }
     reply
+}
+
+/// Whether a person with a browser waits for the answer rather than a program.
+fn wants_a_page(request: &Request) -> bool {
+    !request.accepts("application/json") && request.accepts("text/html")
+}
+
+/// Sends a browser to the page where people log in, which then leads back.
+fn to_login(mut reply: Reply, failure: &Failure, request: &Request, settings: &Settings) -> Reply {
+    let mut uri = request.base_uri();
+    uri.push_str(&settings.authentication_redirect);
+    uri.push_str("?return=");
+    let target = request.uri.path_and_query().map_or("/", |target| target.as_str());
+    percent::encode_segment(target, &mut uri);
+    uri.push_str("&reason=");
+    percent::encode_segment(failure.reason(), &mut uri);
+    reply.status = StatusCode::FOUND;
+    reply.with_location(&uri)
 }
 
 /// `WWW-Authenticate` for a 401: what the client asks to be challenged with (a browser's script

@@ -22,7 +22,8 @@ pub(super) async fn answer(request: &mut Request, name: &str, rest: &[&[u8]]) ->
             database::delete(request, name).await
         }
         _ => {
-            let database = open(request, name, rest).await?;
+            let database = open(request, name, rest)?;
+            refuse_inert_documents(request, name, rest)?;
             match rest {
                 [] => the_database(request, &database).await,
                 [first, more @ ..] if first.starts_with(b"_") => {
@@ -35,7 +36,7 @@ pub(super) async fn answer(request: &mut Request, name: &str, rest: &[&[u8]]) ->
 }
 
 /// Opens the database and refuses those who may not reach what is asked for in it.
-async fn open(request: &Request, name: &str, rest: &[&[u8]]) -> Result<Arc<Database>, Failure> {
+fn open(request: &Request, name: &str, rest: &[&[u8]]) -> Result<Arc<Database>, Failure> {
     let first = rest.first().copied().unwrap_or_default();
     match first {
         b"_purge" | b"_purged_infos_limit" | b"_sync_shards" => {
@@ -54,6 +55,23 @@ async fn open(request: &Request, name: &str, rest: &[&[u8]]) -> Result<Arc<Datab
         _ => request.user().require_member(&database)?,
     }
     Ok(database)
+}
+
+/// Documents of `_users` and `_replicator` are orders to the server: an account to be made, a
+/// replication to be run. Storing them without following them would be a lie (and leave passwords
+/// lying about in plain text), so as long as nobody follows them they are refused.
+fn refuse_inert_documents(request: &Request, name: &str, rest: &[&[u8]]) -> Result<(), Failure> {
+    let what = match name {
+        "_users" => "accounts of named users are",
+        "_replicator" => "the replicator is",
+        _ => return Ok(()),
+    };
+    let ordinary = match rest.first().copied() {
+        None | Some(b"_bulk_docs") => true,
+        Some(first) => !first.starts_with(b"_"),
+    };
+    let writes = matches!(request.method, Method::Put | Method::Post | Method::Copy);
+    if ordinary && writes { Err(Failure::not_built(what)) } else { Ok(()) }
 }
 
 async fn the_database(request: &mut Request, database: &Arc<Database>) -> Outcome {
@@ -220,7 +238,11 @@ async fn document_or_attachment(
     id: &[u8],
     rest: &[&[u8]],
 ) -> Outcome {
-    let id = document_id(id)?;
+    let id = match document_id(id) {
+        // An id that cannot be is not there, either.
+        Err(_) if request.method == Method::Get => return Err(Failure::not_found("missing")),
+        id => id?,
+    };
     if rest.is_empty() {
         return the_document(request, database, id).await;
     }

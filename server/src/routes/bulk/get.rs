@@ -160,6 +160,11 @@ impl Bulk {
         };
         settee_engine::name::check_doc_id(id)
             .and_then(|()| reader.open_revs(id, wanted, self.latest, &show))
+            // Highest first, other than in an answer to `open_revs`.
+            .map(|mut results| {
+                results.reverse();
+                results
+            })
             .map_err(|error| {
                 // An unknown document asked for without a revision; the word is CouchDB's.
                 let rev = matches!(error, Error::NotFound(_)).then_some("undefined");
