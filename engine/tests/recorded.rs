@@ -79,7 +79,7 @@ impl Step {
         let step = Value::parse(line.as_bytes()).unwrap();
         let text = |name: &str| step.get(name).and_then(Value::as_str).unwrap_or_default();
         let (path, query) = text("path").split_once('?').unwrap_or((text("path"), ""));
-        let mut path: Vec<String> = path[1..].split('/').map(decoded).collect();
+        let mut path: Vec<String> = path.trim_start_matches('/').split('/').map(decoded).collect();
         if path.len() > 1 && ["_design", "_local"].contains(&path[0].as_str()) {
             let kind = path.remove(0);
             path[0] = format!("{kind}/{}", path[0]);
