@@ -1,0 +1,433 @@
+//! Opening: find the last state that was acknowledged, cut off what is not part of it, and sync.
+//!
+//! Nothing is repaired. The search begins at the end of the file with the last commit or checkpoint that
+//! is sound in itself, goes to the checkpoint it names, and walks forwards from there, following the
+//! chain. Where the walk ends decides between two cases that must not be confused:
+//!
+//! * Beyond every durable mark seen, the rest was never acknowledged: a torn tail. It is cut off.
+//! * Below a durable mark, bytes are damaged that were on disk once. That is refused.
+
+use std::{path::Path, sync::Arc};
+
+use super::{
+    Options, Recovery,
+    frame::{Chain, FrameHeader, Keys, Kind},
+    head::Head,
+    header::{self, FIRST_FRAME, HEADER_BYTES, Identity, Refusal},
+    layer::Layer,
+    ops,
+    reader::{ReadBy, Readers},
+    record::{CheckpointRecord, CommitHead, Roots},
+    scan::Scan,
+    state::{State, Trees, View},
+    store::{FileStore, LastCommit, Opened},
+    tail::{Position, Tail},
+};
+use crate::{
+    disk::{Disk, File, OpenMode, read_exact_at, write_all_at},
+    error::{Error, Result},
+    store::Counts,
+};
+
+/// What a new file is called until it is complete.
+const UNFINISHED_SUFFIX: &str = ".new";
+
+impl FileStore {
+    /// Makes a new database file. It has its name only when it is complete and durable.
+    ///
+    /// # Errors
+    /// [`Error::AlreadyExists`], [`Error::Full`], [`Error::Io`], and [`Error::Locked`] while another
+    /// process creates the same file.
+    pub fn create(disk: Arc<dyn Disk>, path: &Path, options: Options) -> Result<Arc<Self>> {
+        let io = |operation| move |source| io_error(operation, path, source);
+        if disk.exists(path).map_err(io("look up"))? {
+            return Err(Error::AlreadyExists { path: path.to_path_buf() });
+        }
+        let mut unfinished = path.as_os_str().to_owned();
+        unfinished.push(UNFINISHED_SUFFIX);
+        let unfinished = Path::new(&unfinished);
+        let file = begin_file(disk.as_ref(), unfinished, path)?;
+        let identity = new_identity(&options, path)?;
+        write_all_at(file.as_ref(), &header::encode(&identity), 0).map_err(io("write"))?;
+        file.sync_all().map_err(io("sync"))?;
+        disk.rename(unfinished, path).map_err(io("rename"))?;
+        sync_folder(disk.as_ref(), path)?;
+        Self::found(&disk, path, options, file, identity)
+    }
+
+    /// Opens a database file. [`FileStore::recovery`] says what was found.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Locked`], [`Error::Format`] for files that are not ours,
+    /// [`Error::Corrupt`] when bytes that were durable are damaged, [`Error::Io`].
+    pub fn open(disk: Arc<dyn Disk>, path: &Path, options: Options) -> Result<Arc<Self>> {
+        let file = disk.open(path, OpenMode::Write).map_err(|source| match source.kind() {
+            std::io::ErrorKind::NotFound => Error::NotFound { path: path.to_path_buf() },
+            _ => io_error("open", path, source),
+        })?;
+        take_lock(file.as_ref(), path)?;
+        let identity = read_header(file.as_ref(), path)?;
+        Self::found(&disk, path, options, file, identity)
+    }
+
+    /// Starts from a file whose header was read or written.
+    fn found(
+        disk: &Arc<dyn Disk>,
+        path: &Path,
+        options: Options,
+        file: Arc<dyn File>,
+        identity: Identity,
+    ) -> Result<Arc<Self>> {
+        // Readers have a descriptor of their own, so that the lock, which belongs to the writer's, goes
+        // when the store is closed although snapshots are still being read.
+        let reading =
+            disk.open(path, OpenMode::Read).map_err(|source| io_error("open", path, source))?;
+        let path: Arc<Path> = path.into();
+        let keys = Keys::new(&identity);
+        let replay = Replay::run(&path, &file, &reading, &keys)?;
+        let cut = cut_and_sync(&path, file.as_ref(), replay.found.position.end)?;
+        let position = replay.found.position;
+        let tail = Tail::new(Arc::clone(&path), file, keys, position, options.max_prepare_bytes);
+        let readers =
+            Readers::new(Arc::clone(&path), reading, options.read_by, options.cache_bytes);
+        let reader = readers.reader(position.end)?;
+        let trees = Trees { path: Arc::clone(&path), roots: replay.start.roots, reader };
+        let state = State { head: replay.found.head, frozen: None, trees };
+        Ok(FileStore::start(Opened {
+            path,
+            options,
+            tail,
+            readers,
+            state,
+            last: replay.found.last,
+            checkpoint: replay.start.checkpoint,
+            checkpointed: replay.start.last.number,
+            log_bytes: replay.found.log_bytes,
+            recovery: Recovery {
+                commits_replayed: replay.found.last.number - replay.start.last.number,
+                bytes_replayed: replay.found.log_bytes,
+                bytes_cut: replay.end_of_data.saturating_sub(position.end),
+                zeros_cut: cut.saturating_sub(replay.end_of_data.saturating_sub(position.end)),
+            },
+        }))
+    }
+}
+
+fn io_error(operation: &'static str, path: &Path, source: std::io::Error) -> Error {
+    let path = path.to_path_buf();
+    match source.kind() {
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Error::Full { path },
+        _ => Error::Io { operation, path, source },
+    }
+}
+
+fn take_lock(file: &dyn File, path: &Path) -> Result<()> {
+    match file.try_lock() {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Error::Locked { path: path.to_path_buf() }),
+        Err(source) => Err(io_error("lock", path, source)),
+    }
+}
+
+/// Opens the unfinished file of a creation, locked. One left by a crash is removed first.
+fn begin_file(disk: &dyn Disk, unfinished: &Path, path: &Path) -> Result<Arc<dyn File>> {
+    let io = |operation| move |source| io_error(operation, unfinished, source);
+    if disk.exists(unfinished).map_err(io("look up"))? {
+        let left = disk.open(unfinished, OpenMode::Write).map_err(io("open"))?;
+        take_lock(left.as_ref(), path)?;
+        disk.remove(unfinished).map_err(io("remove"))?;
+    }
+    let file = disk.open(unfinished, OpenMode::CreateNew).map_err(io("create"))?;
+    take_lock(file.as_ref(), path)?;
+    Ok(file)
+}
+
+fn new_identity(options: &Options, path: &Path) -> Result<Identity> {
+    let mut bytes = [0; 32];
+    match options.identity {
+        Some(identity) => bytes = identity,
+        None => getrandom::fill(&mut bytes).map_err(|error| {
+            io_error("get random bytes for", path, std::io::Error::other(error))
+        })?,
+    }
+    let (mut salt, mut creation) = ([0; 16], [0; 16]);
+    salt.copy_from_slice(&bytes[..16]);
+    creation.copy_from_slice(&bytes[16..]);
+    Ok(Identity { salt, creation })
+}
+
+fn sync_folder(disk: &dyn Disk, path: &Path) -> Result<()> {
+    let folder = path.parent().unwrap_or(Path::new(""));
+    disk.sync_dir(folder).map_err(|source| io_error("sync the folder of", path, source))
+}
+
+fn read_header(file: &dyn File, path: &Path) -> Result<Identity> {
+    let format = |what: String| Error::Format { path: path.to_path_buf(), what };
+    let mut block = vec![0; HEADER_BYTES];
+    match read_exact_at(file, &mut block, 0) {
+        Ok(()) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+            return Err(format("it is too short to be a database".into()));
+        }
+        Err(source) => return Err(io_error("read", path, source)),
+    }
+    header::decode(&block).map_err(|refusal| match refusal {
+        Refusal::NotADatabase => format("it is not a database".into()),
+        Refusal::Version(version) => {
+            format(format!("its format version is {version}, this build knows {}", header::VERSION))
+        }
+        Refusal::Damaged => Error::Corrupt {
+            path: path.to_path_buf(),
+            offset: 0,
+            what: "the file header does not match its checksum",
+        },
+    })
+}
+
+/// Cuts the file behind its last valid frame and makes it durable, before anything of it is served: what
+/// was found may so far be only in the page cache, if the process before was killed. Returns the bytes
+/// cut.
+fn cut_and_sync(path: &Path, file: &dyn File, end: u64) -> Result<u64> {
+    let len = file.len().map_err(|source| io_error("measure", path, source))?;
+    if len > end {
+        file.set_len(end).map_err(|source| io_error("cut", path, source))?;
+        file.sync_all().map_err(|source| io_error("sync", path, source))?;
+    } else {
+        file.sync_data().map_err(|source| io_error("sync", path, source))?;
+    }
+    Ok(len.saturating_sub(end))
+}
+
+/// Where a walk begins: a checkpoint, or the first frame.
+#[derive(Clone, Copy, Debug)]
+struct Start {
+    /// The checkpoint's offset, 0 for none.
+    checkpoint: u64,
+    last: LastCommit,
+    seq: u64,
+    counts: Counts,
+    roots: Roots,
+    /// The highest durable mark known before the walk.
+    durable: u64,
+}
+
+/// Where a walk has come to.
+#[derive(Clone, Debug)]
+struct Found {
+    head: Head,
+    last: LastCommit,
+    /// After the last commit or checkpoint.
+    position: Position,
+    log_bytes: u64,
+}
+
+/// A finished search.
+struct Replay {
+    start: Start,
+    found: Found,
+    end_of_data: u64,
+}
+
+impl Replay {
+    fn run(
+        path: &Arc<Path>,
+        file: &Arc<dyn File>,
+        reading: &Arc<dyn File>,
+        keys: &Keys,
+    ) -> Result<Self> {
+        let len = file.len().map_err(|source| io_error("measure", path, source))?;
+        let scan = Scan::new(path, file.as_ref(), keys, len);
+        let end_of_data = scan.end_of_data()?;
+        let mut walk = Walk { path, keys, reading, scan };
+        let mut below = end_of_data;
+        loop {
+            let start = walk.find_start(below)?;
+            match walk.replay(start)? {
+                Some(found) => return Ok(Replay { start, found, end_of_data }),
+                // The walk did not reach the checkpoint it began with, whose trees are therefore
+                // unproven, and nothing durable is missing: an earlier checkpoint is tried.
+                None => below = start.checkpoint,
+            }
+        }
+    }
+}
+
+/// The search through one file.
+struct Walk<'w> {
+    path: &'w Arc<Path>,
+    keys: &'w Keys,
+    reading: &'w Arc<dyn File>,
+    scan: Scan<'w>,
+}
+
+/// A commit or checkpoint that is sound in itself.
+enum Anchor {
+    Commit { checkpoint: u64, durable: u64 },
+    Checkpoint(CheckpointRecord),
+}
+
+impl Walk<'_> {
+    fn corrupt(&self, offset: u64, what: &'static str) -> Error {
+        Error::Corrupt { path: self.path.to_path_buf(), offset, what }
+    }
+
+    /// The beginning, for files without a checkpoint.
+    fn genesis(&self, durable: u64) -> Start {
+        Start {
+            checkpoint: 0,
+            last: LastCommit { number: 0, offset: 0, end: FIRST_FRAME, chain: self.keys.genesis() },
+            seq: 0,
+            counts: Counts::default(),
+            roots: Roots::empty(),
+            durable,
+        }
+    }
+
+    /// Looks backwards for an anchor and the checkpoint it names.
+    fn find_start(&mut self, mut below: u64) -> Result<Start> {
+        while let Some(frame) = self.scan.previous_frame(below)? {
+            // A chunk or node frame tells where the last anchor is.
+            let at = if frame.kind.is_anchor() { frame.offset } else { frame.anchor };
+            let (checkpoint, durable) = match self.anchor(at)? {
+                Some(Anchor::Checkpoint(record)) => return Ok(start_at(at, &record, 0)),
+                Some(Anchor::Commit { checkpoint, durable }) => (checkpoint, durable),
+                None => {
+                    below = at;
+                    continue;
+                }
+            };
+            if checkpoint == 0 {
+                return Ok(self.genesis(durable));
+            }
+            match self.anchor(checkpoint)? {
+                Some(Anchor::Checkpoint(record)) => {
+                    return Ok(start_at(checkpoint, &record, durable));
+                }
+                _ if checkpoint < durable => {
+                    return Err(
+                        self.corrupt(checkpoint, "a checkpoint that later commits build on")
+                    );
+                }
+                // The commit arrived, its checkpoint did not: neither was acknowledged.
+                _ => below = checkpoint,
+            }
+        }
+        Ok(self.genesis(0))
+    }
+
+    fn anchor(&mut self, offset: u64) -> Result<Option<Anchor>> {
+        if offset < FIRST_FRAME {
+            return Ok(None);
+        }
+        let Some((header, _)) = self.scan.header(offset)? else { return Ok(None) };
+        let Some(payload) = self.scan.payload(&header)? else { return Ok(None) };
+        Ok(match header.kind {
+            Kind::Commit => CommitHead::decode(payload).map(|(head, _)| Anchor::Commit {
+                checkpoint: head.checkpoint,
+                durable: head.durable,
+            }),
+            Kind::Checkpoint => CheckpointRecord::decode(payload).map(Anchor::Checkpoint),
+            Kind::Chunk | Kind::Nodes => None,
+        })
+    }
+
+    /// Walks forwards. `None` if the walk ends before the checkpoint it started from without passing a
+    /// durable mark.
+    fn replay(&mut self, start: Start) -> Result<Option<Found>> {
+        let mut durable = start.durable;
+        let mut at = start.last.end;
+        let mut chain = start.last.chain;
+        let mut found = Found {
+            head: Head { layer: Layer::default(), seq: start.seq, counts: start.counts },
+            last: start.last,
+            position: Position { end: at, chain, anchor: start.last.offset },
+            log_bytes: 0,
+        };
+        let trees = self.trees_for_replay(&start)?;
+        while let Some((header, raw)) = self.scan.header(at)? {
+            let after = self.keys.chain(chain, &raw);
+            let step = self.step(&header, chain, after, durable, &mut found, &trees)?;
+            let Some(mark) = step else { break };
+            durable = durable.max(mark);
+            chain = after;
+            at = header.end();
+        }
+        if at < durable {
+            return Err(self.corrupt(at, "a frame that was durable is not readable"));
+        }
+        Ok((found.position.end > start.checkpoint).then_some(found))
+    }
+
+    /// Takes one frame into account; returns the durable mark it carries, `None` if it is not valid.
+    fn step(
+        &mut self,
+        header: &FrameHeader,
+        before: Chain,
+        after: Chain,
+        durable: u64,
+        found: &mut Found,
+        trees: &Trees,
+    ) -> Result<Option<u64>> {
+        let position = Position { end: header.end(), chain: after, anchor: header.offset };
+        if !header.kind.is_anchor() {
+            // Below the durable mark frames were whole once; who reads them checks what is read.
+            let sound = header.end() <= durable || self.scan.payload(header)?.is_some();
+            return Ok(sound.then_some(0));
+        }
+        let damaged = self.corrupt(header.offset, "a commit's edits cannot be applied");
+        let Some(payload) = self.scan.payload(header)? else { return Ok(None) };
+        if header.kind == Kind::Checkpoint {
+            let record = CheckpointRecord::decode(payload).filter(|record| record.chain == before);
+            if record.is_some() {
+                found.position = position;
+            }
+            return Ok(record.map(|record| record.durable));
+        }
+        let Some((head, edits)) = CommitHead::decode(payload) else { return Ok(None) };
+        let follows = head.chain == before
+            && head.number == found.last.number + 1
+            && head.previous == found.last.offset;
+        if !follows {
+            return Ok(None);
+        }
+        let old_value = |now: &Head, id: &[u8]| {
+            let view = View { top: &now.layer, frozen: None, trees };
+            Ok(view.doc(id)?.map(|entry| entry.value.to_vec()))
+        };
+        // The frame is as it was written, so edits that do not fit are not a torn tail.
+        if !ops::replay(edits, head.ops, &mut found.head, &old_value)? || found.head.seq != head.seq
+        {
+            return Err(damaged);
+        }
+        let (offset, end) = (header.offset, header.end());
+        found.last = LastCommit { number: head.number, offset, end, chain: after };
+        found.position = position;
+        found.log_bytes += end - offset;
+        Ok(Some(head.durable))
+    }
+
+    /// The trees that edits are replayed over. Read without a map: the file may still be cut.
+    fn trees_for_replay(&self, start: &Start) -> Result<Trees> {
+        const CACHE_BYTES: usize = 4 * 1024 * 1024;
+        let (path, reading) = (Arc::clone(self.path), Arc::clone(self.reading));
+        let readers = Readers::new(path, reading, ReadBy::Pread, CACHE_BYTES);
+        let reader = readers.reader(start.last.end)?;
+        Ok(Trees { path: Arc::clone(self.path), roots: start.roots, reader })
+    }
+}
+
+fn start_at(offset: u64, record: &CheckpointRecord, durable: u64) -> Start {
+    Start {
+        checkpoint: offset,
+        last: LastCommit {
+            number: record.number,
+            offset: record.commit,
+            end: record.replay_from,
+            chain: record.replay_chain,
+        },
+        seq: record.seq,
+        counts: record.counts,
+        roots: record.roots,
+        durable: durable.max(record.durable),
+    }
+}
