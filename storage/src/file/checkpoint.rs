@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    store::{Counts, Seq},
+    store::{Counts, Direction, Seq},
     tree::{CountEntries, NodeRef, Sink, merge},
 };
 
@@ -140,13 +140,15 @@ impl FileStore {
         const ALL: Bounds<'static> = (Bound::Unbounded, Bound::Unbounded);
         let (pages, old) = (state.trees.reader.as_ref(), state.trees.roots);
         let mut sink = FrameSink::new(&self.tail);
-        let docs = frozen.docs(ALL).map(|(id, slot)| (id, slot.record.as_deref().map(doc_row)));
+        let docs = frozen
+            .docs(ALL, Direction::Forward)
+            .map(|(id, slot)| (id, slot.record.as_deref().map(doc_row)));
         let by_id = merge(pages, old.by_id, SumCounts, docs, &mut sink)?;
-        let changes = frozen.changes((Bound::Unbounded, Bound::Unbounded));
-        let changes =
-            changes.map(|(seq, change)| (rows::seq_key(*seq), change.as_deref().map(change_row)));
+        let changes = frozen
+            .changes(0, Direction::Forward)
+            .map(|(seq, change)| (rows::seq_key(*seq), change.as_deref().map(change_row)));
         let by_seq = merge(pages, old.by_seq, CountEntries, changes, &mut sink)?;
-        let keys = frozen.keys(ALL).map(|(key, value)| (key, value.as_ref()));
+        let keys = frozen.keys(ALL, Direction::Forward).map(|(key, value)| (key, value.as_ref()));
         let keys = merge(pages, old.keys, CountEntries, keys, &mut sink)?;
         sink.finish()?;
         Ok(Roots { by_id, by_seq, keys })
