@@ -25,13 +25,13 @@ use crate::{
 /// assert_eq!(tree.sum(&KeyRange::prefix(b"b"))?, 1);
 /// let mut cursor = tree.cursor(&KeyRange::all(), Direction::Backward);
 /// assert_eq!(cursor.next()?, Some((&b"carla"[..], &b"3"[..])));
-/// # settee_storage::Result::Ok(())
+/// # Ok::<(), settee_storage::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Tree<'p, P: ?Sized, R> {
-    pages: &'p P,
-    root: Root,
-    reduce: R,
+    pub(super) pages: &'p P,
+    pub(super) root: Root,
+    pub(super) reduce: R,
 }
 
 /// A value found in a tree; it keeps the node's bytes as long as it lives.
@@ -161,7 +161,7 @@ impl<'p, P: Pages + ?Sized, R: Reduce> Tree<'p, P, R> {
         Ok(())
     }
 
-    fn check<T>(&self, at: NodeRef, result: Result<T, Malformed>) -> Result<T> {
+    pub(super) fn check<T>(&self, at: NodeRef, result: Result<T, Malformed>) -> Result<T> {
         result.map_err(|malformed| self.pages.corrupt(at, malformed.0))
     }
 }
