@@ -162,15 +162,24 @@ impl FileStore {
         self.refresh_reader(&mut state);
         check_counts(&state.trees, freeze.counts)?;
         let mut appender = self.tail.lock()?;
+        let position = appender.position();
+        // If no commit was made meanwhile, and everything before the record is durable, there is nothing
+        // to replay, nor to prove, before it: the next opening need not even walk over the nodes.
+        let durable = self.tail.durable();
+        let (replay_from, replay_chain) = if writer.last == freeze.last && durable >= position.end {
+            (position.end, position.chain)
+        } else {
+            (freeze.last.end, freeze.last.chain)
+        };
         let record = CheckpointRecord {
             number: freeze.last.number,
             seq: freeze.seq,
             commit: freeze.last.offset,
             previous: writer.checkpoint,
-            replay_from: freeze.last.end,
-            replay_chain: freeze.last.chain,
-            durable: self.tail.durable(),
-            chain: appender.position().chain,
+            replay_from,
+            replay_chain,
+            durable,
+            chain: position.chain,
             counts: freeze.counts,
             roots,
         };
