@@ -290,10 +290,11 @@ impl Feed<'_> {
         if self.row.capacity() > KEEP_ROW_BYTES {
             self.row = Vec::new();
         }
+        let carries_seq = self.carries_seq();
         let row = &mut self.row;
         row.clear();
         row.extend_from_slice(b"{\"seq\":");
-        if self.carries_seq() {
+        if carries_seq {
             row.push(b'"');
             sequence::write(&self.reader.database.uuid(), seq, row);
             row.push(b'"');
