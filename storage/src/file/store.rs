@@ -238,7 +238,7 @@ impl FileStore {
             return Err(error);
         }
         let writer = &mut *self.writer.lock();
-        let mut appender = match self.tail.lock() {
+        let appender = match self.tail.lock() {
             Ok(appender) => appender,
             Err(error) => {
                 self.refuse_waiting(outcomes);
