@@ -3,6 +3,8 @@
 //! `data/revision-ids.jsonl` holds one recorded edit on a line: the document as it was sent, the
 //! revision it was put on, perhaps an attachment sent by itself, and the revision CouchDB answered.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
+
 use base64::{Engine, engine::general_purpose::STANDARD};
 use settee_engine::{
     Document, Rev, RevId,

@@ -51,10 +51,25 @@ fn bad_request(reason: &str) -> Error {
 /// What has been read of a request. Errors wait until the whole text is known to be JSON.
 #[derive(Default)]
 struct Request {
-    docs: Option<Result<Vec<Document>>>,
-    new_edits: Option<bool>,
-    new_edits_is_wrong: bool,
+    docs: Docs,
+    new_edits: NewEdits,
     scratch: Vec<u8>,
+}
+
+#[derive(Default)]
+enum Docs {
+    #[default]
+    Absent,
+    NotAnArray,
+    Read(Result<Vec<Document>>),
+}
+
+#[derive(Default)]
+enum NewEdits {
+    #[default]
+    Yes,
+    No,
+    NotABoolean,
 }
 
 impl Request {
@@ -62,28 +77,29 @@ impl Request {
         if scanner.peek() != Some(b'"') {
             return Err(Error::InvalidJson);
         }
-        self.scratch.clear();
-        scanner.value(&mut self.scratch)?;
+        self.read_value(scanner)?;
         if !scanner.accept(b':') {
             return Err(Error::InvalidJson);
         }
         match &self.scratch[..] {
             b"\"docs\"" if scanner.peek() == Some(b'[') => {
-                self.docs = Some(read_docs(scanner, limits)?);
-                return Ok(());
+                self.docs = Docs::Read(read_docs(scanner, limits)?);
             }
             b"\"docs\"" => {
-                self.docs = Some(Err(bad_request("`docs` parameter must be an array.")));
-                self.read_value(scanner)
+                self.docs = Docs::NotAnArray;
+                self.read_value(scanner)?;
             }
             b"\"new_edits\"" => {
                 self.read_value(scanner)?;
-                self.new_edits = Some(self.scratch != b"false");
-                self.new_edits_is_wrong = !matches!(&self.scratch[..], b"true" | b"false");
-                Ok(())
+                self.new_edits = match &self.scratch[..] {
+                    b"true" => NewEdits::Yes,
+                    b"false" => NewEdits::No,
+                    _ => NewEdits::NotABoolean,
+                };
             }
-            _ => self.read_value(scanner),
+            _ => self.read_value(scanner)?,
         }
+        Ok(())
     }
 
     fn read_value(&mut self, scanner: &mut Scanner<'_>) -> Result<()> {
@@ -92,14 +108,19 @@ impl Request {
     }
 
     fn finish(self) -> Result<BulkRequest> {
-        let docs =
-            self.docs.ok_or_else(|| bad_request("POST body must include `docs` parameter."))?;
-        if self.new_edits_is_wrong
-            && !matches!(&docs, Err(Error::BadRequest(reason)) if reason.starts_with("`docs`"))
-        {
-            return Err(bad_request("`new_edits` parameter must be a boolean."));
-        }
-        let request = BulkRequest { docs: docs?, new_edits: self.new_edits.unwrap_or(true) };
+        let docs = match self.docs {
+            Docs::Absent => Err(bad_request("POST body must include `docs` parameter.")),
+            Docs::NotAnArray => Err(bad_request("`docs` parameter must be an array.")),
+            Docs::Read(docs) => Ok(docs),
+        }?;
+        let new_edits = match self.new_edits {
+            NewEdits::Yes => true,
+            NewEdits::No => false,
+            NewEdits::NotABoolean => {
+                return Err(bad_request("`new_edits` parameter must be a boolean."));
+            }
+        };
+        let request = BulkRequest { docs: docs?, new_edits };
         if !request.new_edits {
             request.docs.iter().try_for_each(Document::require_rev)?;
         }

@@ -14,6 +14,8 @@ pub mod text;
 pub mod value;
 
 pub use number::Number;
+#[cfg(test)]
+pub(crate) use scan::tests as test_values;
 pub use scan::{Member, Scanner, minify};
 pub use text::{unescape, write_string};
 pub use value::{Object, Value};

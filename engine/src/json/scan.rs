@@ -6,7 +6,7 @@
 
 mod members;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod token;
 
 use crate::{

@@ -130,7 +130,8 @@ impl Reader {
             nodes.into_iter().map(|node| (tree.rev(node).clone(), Some(node))).collect();
         opened.extend(missing.into_iter().map(|rev| (rev, None)));
         opened.sort_by(|a, b| a.0.cmp(&b.0));
-        opened.dedup_by(|a, b| a.0 == b.0);
+        // The same id can end two branches; each of them is a revision of its own.
+        opened.dedup();
         opened
             .into_iter()
             .map(|(rev, node)| match node {

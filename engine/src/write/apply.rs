@@ -67,7 +67,9 @@ pub(super) fn apply(
             let place = doc.place;
             match document.edit(transaction, doc) {
                 Ok(rev) => applied.results.push((place, Ok(rev))),
-                Err(Error::Conflict) => applied.results.push((place, Err(Error::Conflict))),
+                Err(refusal @ (Error::Conflict | Error::InvalidDesignDoc(_))) => {
+                    applied.results.push((place, Err(refusal)));
+                }
                 Err(error) => return Err(error),
             }
             next = prepared.next_if(|next| next.id == document.id);
@@ -95,6 +97,15 @@ enum Placement {
     Revival(NodeIndex),
 }
 
+impl Placement {
+    fn parent(&self) -> Option<NodeIndex> {
+        match self {
+            Placement::Below(parent) | Placement::Revival(parent) => Some(*parent),
+            Placement::History => None,
+        }
+    }
+}
+
 impl<'r> Document<'r> {
     fn load(transaction: &dyn Transaction, rules: &'r Rules, id: String) -> Result<Self> {
         let tree = match transaction.doc(id.as_bytes())? {
@@ -105,6 +116,9 @@ impl<'r> Document<'r> {
     }
 
     fn edit(&mut self, transaction: &mut dyn Transaction, doc: Prepared) -> Result<Rev> {
+        if DocKind::of(&doc.id) == DocKind::Design && !doc.deleted {
+            self.rules.database.check_design(&doc.body)?;
+        }
         match self.rules.mode {
             WriteMode::Interactive => self.edit_interactively(transaction, doc),
             WriteMode::Replicated => self.take_replicated(transaction, doc),
@@ -118,51 +132,31 @@ impl<'r> Document<'r> {
         mut doc: Prepared,
     ) -> Result<Rev> {
         let placement = self.placement(&doc)?;
-        let parent = match placement {
-            Placement::Below(parent) | Placement::Revival(parent) => Some(parent),
-            Placement::History => None,
-        };
-        let parent_rev = match placement {
-            Placement::History => doc.rev.clone(),
-            Placement::Below(parent) | Placement::Revival(parent) => {
-                Some(self.tree.rev(parent).clone())
-            }
+        let parent = placement.parent();
+        // New attachments count from the revision the client named, even when a deleted document comes
+        // back on top of one it did not name.
+        let position = doc.rev.as_ref().map_or(0, |rev| rev.generation) + 1;
+        let attachments = self.attachments(transaction, &mut doc, parent, Some(position))?;
+        let parent_rev = match parent {
+            Some(parent) => Some(self.tree.rev(parent).clone()),
+            None => doc.rev.clone(),
         };
         let generation = parent_rev.as_ref().map_or(0, |rev| rev.generation) + 1;
-        let attachments = self.attachments(transaction, &mut doc, parent, |brought| {
-            // A stub keeps its position, whatever else is brought in comes with this revision.
-            brought.unwrap_or(generation)
-        })?;
-        let id = match (&placement, doc.new_id) {
-            (Placement::Below(_) | Placement::History, Some(id)) => id,
-            (Placement::Revival(_), _) => {
-                // CouchDB forgets what the attachments are when it revives a document.
-                let digests = vec![AttachmentDigest::Undefined; attachments.len()];
-                revision_id(doc.deleted, parent_rev.as_ref(), &doc.body, &digests)
-            }
-            (_, None) => {
-                let digests: Vec<_> = attachments.iter().map(digest_of).collect();
-                revision_id(doc.deleted, parent_rev.as_ref(), &doc.body, &digests)
-            }
-        };
-        let id = RevId::Hash(id);
-        let rev = Rev::new(generation, id.clone());
+        let id = new_id(&placement, &doc, parent_rev.as_ref(), &attachments);
+        let rev = Rev::new(generation, RevId::Hash(id));
         if self.tree.find(&rev).is_some() {
             return Err(Error::Conflict);
         }
         let stored = self.put_body(transaction, &doc, &attachments)?;
-        match placement {
-            Placement::Below(parent) | Placement::Revival(parent) => {
-                self.tree.add_child(parent, id, stored);
+        match parent {
+            Some(parent) => self.tree.add_child(parent, rev.id.clone(), stored),
+            None => {
+                let named = doc.rev.map(|rev| rev.id);
+                let ids: Vec<RevId> =
+                    std::iter::once(rev.id.clone()).chain(named).chain(doc.history).collect();
+                self.tree.merge(generation, &ids, stored)
             }
-            Placement::History => {
-                let ids: Vec<RevId> = std::iter::once(id)
-                    .chain(doc.rev.map(|rev| rev.id))
-                    .chain(doc.history)
-                    .collect();
-                self.tree.merge(generation, &ids, stored);
-            }
-        }
+        };
         self.changed = true;
         Ok(rev)
     }
@@ -202,8 +196,7 @@ impl<'r> Document<'r> {
             Some(stored) => *stored,
             None => {
                 let parent = self.nearest_body(rev.generation, &doc.history);
-                let attachments =
-                    self.attachments(transaction, &mut doc, parent, Option::unwrap_or_default)?;
+                let attachments = self.attachments(transaction, &mut doc, parent, None)?;
                 self.put_body(transaction, &doc, &attachments)?
             }
         };
@@ -225,13 +218,14 @@ impl<'r> Document<'r> {
     }
 
     /// The records of a document's attachments: stubs taken from the parent, bytes stored unless the
-    /// document has the same bytes already. `revpos` says at which generation a new one came in.
+    /// document has the same bytes already. New ones came in with the generation `position`, or else
+    /// with the one the client says.
     fn attachments(
         &self,
         transaction: &mut dyn Transaction,
         doc: &mut Prepared,
         parent: Option<NodeIndex>,
-        revpos: impl Fn(Option<u64>) -> u64,
+        position: Option<u64>,
     ) -> Result<Vec<AttachmentRecord>> {
         let brought = std::mem::take(&mut doc.attachments);
         if brought.is_empty() {
@@ -242,22 +236,16 @@ impl<'r> Document<'r> {
             None => Some(Vec::new()),
         };
         let known = self.known_attachments(transaction, parents.as_deref())?;
-        let mut records = Vec::with_capacity(brought.len());
-        for attachment in brought {
-            records.push(match &attachment.source {
-                Source::Stub => self.resolve(attachment, parents.as_deref())?,
+        brought
+            .into_iter()
+            .map(|attachment| match &attachment.source {
+                Source::Stub => self.resolve(attachment, parents.as_deref()),
                 _ => {
-                    let position = revpos(attachment.revpos.filter(|_| !self.numbers_positions()));
-                    place(transaction, attachment, position, &known)?
+                    let revpos = position.or(attachment.revpos).unwrap_or(0);
+                    place(transaction, attachment, revpos, &known)
                 }
-            });
-        }
-        Ok(records)
-    }
-
-    /// Whether the positions of new attachments are given here and not by the client.
-    fn numbers_positions(&self) -> bool {
-        self.rules.mode == WriteMode::Interactive
+            })
+            .collect()
     }
 
     fn resolve(
@@ -355,6 +343,24 @@ fn weight(tree: &RevTree) -> DocWeight {
         weight.external_bytes += stored.external_bytes;
     }
     weight
+}
+
+/// The id of the revision an edit makes.
+fn new_id(
+    placement: &Placement,
+    doc: &Prepared,
+    parent: Option<&Rev>,
+    attachments: &[AttachmentRecord],
+) -> [u8; 16] {
+    let digests: Vec<_> = match (placement, doc.new_id) {
+        (Placement::Below(_) | Placement::History, Some(id)) => return id,
+        (Placement::Below(_) | Placement::History, None) => {
+            attachments.iter().map(digest_of).collect()
+        }
+        // CouchDB forgets what the attachments are when it brings a deleted document back.
+        (Placement::Revival(_), _) => vec![AttachmentDigest::Undefined; attachments.len()],
+    };
+    revision_id(doc.deleted, parent, &doc.body, &digests)
 }
 
 fn digest_of(record: &AttachmentRecord) -> AttachmentDigest<'_> {

@@ -25,6 +25,7 @@ impl From<Error> for Failure {
             Error::IllegalDocId(_) => bad("illegal_docid", reason),
             Error::IllegalPartition(_) => bad("illegal_partition", reason),
             Error::DocValidation(_) => bad("doc_validation", reason),
+            Error::InvalidDesignDoc(_) => bad("invalid_design_doc", reason),
             Error::Md5Mismatch => bad("content_md5_mismatch", reason),
             Error::Selector(_) => bad("invalid_selector", reason),
             Error::Conflict => Self::conflict(),

@@ -12,6 +12,7 @@
 //! * `read`: points, sums; `cursor`: ranges, both directions
 //! * `pending`, `levels`: packing entries into nodes, level by level
 //! * `write`: building a tree in one pass, merging changes into one
+//! * `verify`: checking a whole tree
 
 mod cursor;
 mod levels;
@@ -21,6 +22,9 @@ mod pages;
 mod pending;
 mod read;
 mod reduce;
+#[cfg(test)]
+mod tests;
+mod verify;
 mod write;
 
 pub use cursor::Cursor;
@@ -28,4 +32,5 @@ pub use node_ref::{MAX_HEIGHT, NodeRef, Root};
 pub use pages::{NodeBuffer, Page, Pages, Sink};
 pub use read::{Tree, TreeValue};
 pub use reduce::{CountEntries, Malformed, NoSum, Reduce};
+pub use verify::TreeShape;
 pub use write::{Builder, build, merge};

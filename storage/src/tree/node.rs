@@ -248,7 +248,6 @@ fn head_of(suffix: &[u8]) -> [u8; HEAD_BYTES] {
 }
 
 #[inline]
-#[expect(clippy::expect_used, reason = "no target of this crate has addresses under 32 bits")]
 fn widen(number: u32) -> usize {
     usize::try_from(number).expect("an address has at least 32 bits")
 }

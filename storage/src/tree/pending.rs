@@ -5,7 +5,7 @@ use super::{
     node::{Entry, common_prefix, encode, estimate},
 };
 
-/// Nodes of one level are packed up to this size, in bytes. An entry that is larger has a node of its
+/// Nodes of one level are packed up to about this size, in bytes. An entry that is larger has a node of its
 /// own. Leaves are small because a change rewrites a whole leaf; inner nodes are large because
 /// that makes the tree lower and there are few of them.
 pub(super) fn max_bytes(level: u8) -> usize {

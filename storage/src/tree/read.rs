@@ -29,9 +29,9 @@ use crate::{
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Tree<'p, P: ?Sized, R> {
-    pages: &'p P,
-    root: Root,
-    reduce: R,
+    pub(super) pages: &'p P,
+    pub(super) root: Root,
+    pub(super) reduce: R,
 }
 
 /// A value found in a tree; it keeps the node's bytes as long as it lives.
@@ -161,7 +161,7 @@ impl<'p, P: Pages + ?Sized, R: Reduce> Tree<'p, P, R> {
         Ok(())
     }
 
-    fn check<T>(&self, at: NodeRef, result: Result<T, Malformed>) -> Result<T> {
+    pub(super) fn check<T>(&self, at: NodeRef, result: Result<T, Malformed>) -> Result<T> {
         result.map_err(|malformed| self.pages.corrupt(at, malformed.0))
     }
 }

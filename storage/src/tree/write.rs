@@ -4,7 +4,7 @@ use super::{
     NodeRef, Page, Pages, Reduce, Root, Sink,
     levels::{Flaw, Levels},
     node::{Node, split_child},
-    pending::max_bytes,
+    pending::{Pending, max_bytes},
 };
 use crate::{
     error::{Error, Result},
@@ -69,8 +69,8 @@ fn blame_caller(flaw: Flaw) -> Error {
 }
 
 fn check_size(key: &[u8], value: &[u8]) -> Result<()> {
-    check_len("a key", key, MAX_KEY_BYTES + 1)?;
-    check_len("a value", value, MAX_VALUE_BYTES + MAX_KEY_BYTES + 64)
+    check_len("a key", key, MAX_KEY_BYTES)?;
+    check_len("a value", value, MAX_VALUE_BYTES)
 }
 
 fn check_len(what: &'static str, bytes: &[u8], limit: usize) -> Result<()> {
@@ -330,7 +330,7 @@ where
             self.levels.at(above).pop();
             let page = self.pages.node(at)?;
             let node = self.open(&page, at, above - 1)?;
-            let empty = super::pending::Pending::new(above - 1);
+            let empty = Pending::new(above - 1);
             let right = std::mem::replace(self.levels.at(above - 1), empty);
             if above == 1 {
                 self.levels.begin_leaf(&separator);

@@ -5,7 +5,7 @@ pub(super) mod stage;
 use std::sync::Arc;
 
 use http::header::{
-    ACCEPT_ENCODING, ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_RANGE,
+    ACCEPT_ENCODING, ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE,
     CONTENT_SECURITY_POLICY, CONTENT_TYPE, RANGE,
 };
 use http::{HeaderValue, StatusCode};
@@ -14,7 +14,9 @@ use settee_engine::document::{
     AttachmentSource, Body, Document, Encoding, IncomingAttachment, incoming::DEFAULT_CONTENT_TYPE,
 };
 use settee_engine::error::Absence;
-use settee_engine::{Database, Error, FoundAttachment, GetOptions, StageOptions, WriteMode};
+use settee_engine::{
+    Database, Error, FoundAttachment, GetOptions, Rev, StageOptions, WriteMode,
+};
 
 use self::stage::Stage;
 use super::document::related::{Copied, copy, new_boundary};
@@ -47,11 +49,16 @@ pub(crate) async fn get(
         true => decoded(found).await?,
         false => identity(found, request.header(RANGE)).await?,
     };
+    let length = reply.body.len();
     let accepted_ranges = if compressed { "none" } else { "bytes" };
     let mut reply = reply
         .with_etag(&etag)
         .with_header(CACHE_CONTROL, HeaderValue::from_static("must-revalidate"))
         .with_header(ACCEPT_RANGES, HeaderValue::from_static(accepted_ranges));
+    if let Some(length) = length {
+        // An answer to HEAD gets its length from here.
+        reply = reply.with_header(CONTENT_LENGTH, HeaderValue::from(length));
+    }
     if let Some(policy) = &request.app.settings().attachments_csp {
         reply = reply.with_text_header(CONTENT_SECURITY_POLICY, policy);
     }
@@ -191,7 +198,10 @@ pub(crate) async fn delete(
     id: &str,
     name: &str,
 ) -> Outcome {
-    let mut document = parent(request, database, id)?;
+    let rev = revision(request)?;
+    let mut document = database.read()?.edit(id, rev.as_ref())?;
+    // What is not there can't be deleted, whatever revision is named; only then is it a conflict.
+    document.rev = rev;
     let before = document.attachments.len();
     document.attachments.retain(|attachment| attachment.name != name);
     if document.attachments.len() == before {
@@ -204,11 +214,15 @@ pub(crate) async fn delete(
 /// The revision the write follows, as it would be sent to change nothing of it: its attachments are
 /// stubs. Without a revision in the request, a document that does not exist yet.
 fn parent(request: &Request, database: &Arc<Database>, id: &str) -> Result<Document, Failure> {
+    match revision(request)? {
+        Some(rev) => Ok(database.read()?.edit(id, Some(&rev))?),
+        None => new_document(database, id),
+    }
+}
+
+fn revision(request: &Request) -> Result<Option<Rev>, Failure> {
     let given = document::rev(&request.query)?;
-    let Some(rev) = document::claimed_rev(request, given.as_ref())? else {
-        return new_document(database, id);
-    };
-    Ok(database.read()?.edit(id, Some(&rev))?)
+    document::claimed_rev(request, given.as_ref())
 }
 
 fn new_document(database: &Arc<Database>, id: &str) -> Result<Document, Failure> {

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use settee_engine::changes::Projection;
+use settee_engine::changes::{DocumentFilter, Projection};
+use settee_engine::find::path::Found;
+use settee_engine::find::{FieldPath, Selector, SelectorError};
 use settee_engine::json::{Object, Value};
-use settee_engine::{ChangesFilter, Database, GetOptions};
+use settee_engine::{ChangesFilter, Database, Error, GetOptions};
 
 use super::params::Params;
 use crate::http::Failure;
@@ -42,14 +44,74 @@ fn selector(body: Option<Object>) -> Result<(ChangesFilter, Option<Arc<dyn Proje
     let Some(mut members) = body else {
         return Err(Failure::bad_request("Selector must be specified in POST payload"));
     };
-    let Some(Value::Object(_)) = members.remove("selector") else {
-        return Err(Failure::bad_request("Selector error: expected a JSON object"));
+    let selector = match members.remove("selector") {
+        Some(selector @ Value::Object(_)) => Selector::parse(&selector).map_err(refused)?,
+        _ => return Err(Failure::bad_request("Selector error: expected a JSON object")),
     };
-    let fields = members.remove("fields");
-    if fields.is_some_and(|fields| body::strings(&fields).is_none()) {
-        return Err(Failure::bad_request("Selector error: fields must be JSON array"));
+    let fields = match members.remove("fields") {
+        None => None,
+        Some(list) => {
+            let names = body::strings(&list).ok_or_else(|| {
+                Failure::bad_request("Selector error: fields must be JSON array")
+            })?;
+            Some(Arc::new(Fields::parse(&names)?) as Arc<dyn Projection>)
+        }
+    };
+    Ok((ChangesFilter::Documents(Arc::new(Matching(selector))), fields))
+}
+
+fn refused(error: SelectorError) -> Failure {
+    Failure::bad_request(error.to_string())
+}
+
+/// Lets documents pass that match a selector.
+#[derive(Debug)]
+struct Matching(Selector);
+
+impl DocumentFilter for Matching {
+    fn passes(&self, document: &[u8]) -> Result<bool, Error> {
+        Ok(self.0.matches(document))
     }
-    Err(Failure::not_built("selector filters are"))
+}
+
+/// Keeps some fields of a document, each at its place.
+#[derive(Debug)]
+struct Fields(Vec<FieldPath>);
+
+impl Fields {
+    fn parse(names: &[String]) -> Result<Self, Failure> {
+        let paths = names.iter().map(|name| FieldPath::parse(name).map_err(refused));
+        Ok(Self(paths.collect::<Result<_, _>>()?))
+    }
+}
+
+impl Projection for Fields {
+    fn project(&self, document: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
+        let mut kept = Object::new();
+        for path in &self.0 {
+            if let Found::Value(text) = path.find(document) {
+                put(&mut kept, &path.parts().collect::<Vec<_>>(), Value::from_canonical(text)?);
+            }
+        }
+        kept.write(out);
+        Ok(())
+    }
+}
+
+/// Puts a value into an object at a path, making the objects on the way.
+fn put(object: &mut Object, path: &[&str], value: Value) {
+    match path {
+        [] => {}
+        [name] => object.insert(*name, value),
+        [name, rest @ ..] => {
+            let mut inner = match object.remove(name) {
+                Some(Value::Object(inner)) => inner,
+                _ => Object::new(),
+            };
+            put(&mut inner, rest, value);
+            object.insert(*name, inner);
+        }
+    }
 }
 
 /// What is said of a filter that is a function of a design document.
