@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use settee_engine::{AttachmentSettings, Databases, Options};
+use settee_engine::{AttachmentSettings, Databases, Options, Props};
 use settee_storage::disk::RealDisk;
 use tracing_subscriber::EnvFilter;
 
@@ -23,6 +23,9 @@ const DEFAULT_DATA_DIR: &str = "data";
 
 /// The configuration file in the data folder.
 const LOCAL_INI: &str = "local.ini";
+
+/// Databases that clients expect to find on a server that is set up.
+const SYSTEM_DATABASES: [&str; 2] = ["_replicator", "_users"];
 
 /// Fewer threads than this would let a few reads that wait for the disk hold up all others.
 const MIN_WORKERS: usize = 4;
@@ -52,7 +55,7 @@ pub fn configuration(cli: &Cli) -> Result<(PathBuf, Config), Box<dyn Error>> {
     Ok((data_dir, config))
 }
 
-/// Sends the log to standard error: what `SETTEE_LOG` says, or else the command line, or else
+/// Sends the log to standard error: what `SETTEE_LOG` (or `RUST_LOG`) says, or else the command line, or else
 /// `[log] level`.
 pub fn log_to_stderr(cli: &Cli, config: &Config) {
     let level = match (cli.quiet, cli.verbose) {
@@ -69,7 +72,8 @@ pub fn log_to_stderr(cli: &Cli, config: &Config) {
         (_, 1) => "debug",
         (..) => "trace",
     };
-    let filter = EnvFilter::builder().with_env_var("SETTEE_LOG").try_from_env();
+    let from = |variable| EnvFilter::builder().with_env_var(variable).try_from_env();
+    let filter = from("SETTEE_LOG").or_else(|_| from("RUST_LOG"));
     let filter = filter.unwrap_or_else(|_| EnvFilter::new(level));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     // Only a second start in the same process could fail, and that one logs already.
@@ -93,12 +97,20 @@ pub fn open_databases(data_dir: &Path, config: &Config) -> Result<Arc<Databases>
     }
     let databases =
         timed("opening the data folder", || Databases::open(Arc::new(RealDisk), data_dir, options));
-    databases.map_err(|error| match error {
+    let databases = databases.map_err(|error| match error {
         settee_engine::Error::Storage(settee_storage::Error::Locked { .. }) => {
             format!("{} is in use by another settee", data_dir.display()).into()
         }
-        other => other.into(),
-    })
+        other => Box::<dyn Error>::from(other),
+    })?;
+    if settings.single_node {
+        for name in SYSTEM_DATABASES {
+            if !databases.exists(name)? {
+                databases.create(name, Props::default())?;
+            }
+        }
+    }
+    Ok(databases)
 }
 
 /// Sees to it that there is an administrator; returns the one that had to be made.

@@ -3,6 +3,7 @@
 /// Every option Settee acts on, with CouchDB's defaults.
 pub(super) const DEFAULT_INI: &str = "\
 [couchdb]
+single_node = true
 max_dbs_open = 500
 max_document_size = 8000000
 max_attachment_size = 1073741824

@@ -15,6 +15,8 @@ pub struct Settings {
     pub port: u16,
     /// `[couchdb] uuid`: the server's identity, shown in `/`.
     pub uuid: Option<String>,
+    /// `[couchdb] single_node`: whether the system databases are made at the start.
+    pub single_node: bool,
     /// `[couchdb] max_dbs_open`: database files held open at a time.
     pub max_dbs_open: usize,
     /// `[couchdb] max_document_size`.
@@ -140,6 +142,7 @@ impl Settings {
             bind_address: http.text("bind_address").unwrap_or_default(),
             port: http.number("port")?,
             uuid: couchdb.text("uuid"),
+            single_node: couchdb.flag("single_node")?,
             max_dbs_open: couchdb.number("max_dbs_open")?,
             max_document_size: couchdb.size("max_document_size")?,
             max_attachment_size: couchdb.size("max_attachment_size")?,

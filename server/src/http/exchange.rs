@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use arc_swap::Guard;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use http::header::{CONNECTION, EXPECT, SERVER, SET_COOKIE, WWW_AUTHENTICATE};
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, SERVER, SET_COOKIE, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use hyper::body::Incoming;
 
@@ -152,6 +152,10 @@ fn finish(outcome: Outcome, request: &Request, settings: &Settings) -> hyper::Re
     }
     if request.headers.get(PREFER).is_some_and(|value| value == "return=minimal") {
         keep_only(&settings.prefer_minimal, &mut headers);
+    }
+    if request.head_only && body.is_empty() && status == StatusCode::OK {
+        // hyper leaves a HEAD's length away when it is zero, not knowing whether it is meant.
+        headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
     }
     let mut response = hyper::Response::new(body);
     *response.status_mut() = status;

@@ -14,7 +14,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 /// assert_eq!(failure.status(), 404);
 /// assert_eq!(failure.to_json(), "{\"error\":\"not_found\",\"reason\":\"missing\"}\n");
 /// ```
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Failure {
     status: StatusCode,
     error: Cow<'static, str>,

@@ -114,10 +114,10 @@ pub(crate) async fn create_document(request: &mut Request, database: &Arc<Databa
     }
     let id = document.id.clone();
     if write::is_batched(request) {
-        write::later(database, document, write::mode(request));
+        write::later(request, database, document, write::mode(request))?;
         return Ok(Reply::value(202, &json!({"ok": true, "id": id})));
     }
-    let rev = write::one(database, document, write::mode(request)).await?;
+    let rev = write::one(request, database, document, write::mode(request)).await?;
     let uri = request.absolute_uri(&[database.name(), &id]);
     Ok(Reply::json(201, body::written(&id, &rev.to_string())).with_location(&uri))
 }

@@ -238,11 +238,7 @@ async fn document_or_attachment(
     id: &[u8],
     rest: &[&[u8]],
 ) -> Outcome {
-    let id = match document_id(id) {
-        // An id that cannot be is not there, either.
-        Err(_) if request.method == Method::Get => return Err(Failure::not_found("missing")),
-        id => id?,
-    };
+    let id = document_id(request, id)?;
     if rest.is_empty() {
         return the_document(request, database, id).await;
     }
@@ -285,7 +281,7 @@ async fn design_document(
     let [name, more @ ..] = rest else {
         return the_document(request, database, "_design").await;
     };
-    let id = format!("_design/{}", document_id(name)?);
+    let id = format!("_design/{}", document_id(request, name)?);
     if request.method != Method::Get && design::function(more).is_none() {
         request.user().require_database_admin(database)?;
     }
@@ -306,7 +302,7 @@ async fn local_document(
 ) -> Outcome {
     let id = match rest {
         [] => return Err(Failure::bad_request("Invalid _local document id.")),
-        [name] => format!("_local/{}", document_id(name)?),
+        [name] => format!("_local/{}", document_id(request, name)?),
         _ => return Err(Failure::bad_request("_local documents do not accept attachments.")),
     };
     match request.method {
@@ -318,8 +314,12 @@ async fn local_document(
     }
 }
 
-fn document_id(segment: &[u8]) -> Result<&str, Failure> {
-    str::from_utf8(segment).map_err(|_| Failure::illegal_docid("Document id must be valid UTF-8"))
+/// A document's id. One that isn't UTF-8 can't be written, and so is missing when it is read.
+fn document_id<'s>(request: &Request, segment: &'s [u8]) -> Result<&'s str, Failure> {
+    str::from_utf8(segment).map_err(|_| match request.method {
+        Method::Get => Failure::not_found("missing"),
+        _ => Failure::illegal_docid("Document id must be valid UTF-8"),
+    })
 }
 
 /// Segments that were one name before the path was cut, such as an attachment's `dir/file.txt`.

@@ -27,6 +27,6 @@ pub(crate) async fn put(request: &mut Request, database: &Arc<Database>, id: &st
 pub(crate) async fn delete(request: &mut Request, database: &Arc<Database>, id: &str) -> Outcome {
     database.read()?.get(id, &GetOptions::default())?;
     let tombstone = document::tombstone(id, document::claimed_rev(request, None)?);
-    let rev = write::one(database, tombstone, WriteMode::Interactive).await?;
+    let rev = write::one(request, database, tombstone, WriteMode::Interactive).await?;
     Ok(Reply::json(200, body::written(id, &rev.to_string())))
 }

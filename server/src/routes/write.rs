@@ -8,43 +8,65 @@ use tokio::sync::oneshot;
 
 use crate::http::{Failure, Request};
 
-/// Writes one document.
+/// Writes one document, if the user may.
 pub(crate) async fn one(
+    request: &Request,
     database: &Arc<Database>,
     document: Document,
     mode: WriteMode,
 ) -> Result<Rev, Failure> {
-    let results = many(database, vec![document], mode).await?;
-    let result = results.into_iter().next();
-    Ok(result.ok_or_else(|| Failure::internal("the write was lost"))??)
+    check_author(request, database, &document.id)?;
+    submit(database, document, mode).await
 }
 
-/// Writes documents; one result for each, in their order.
-pub(crate) async fn many(
+/// Writes one document for `batch=ok`: the answer does not wait, and what is refused later goes to
+/// the log only.
+pub(crate) fn later(
+    request: &Request,
     database: &Arc<Database>,
-    documents: Vec<Document>,
+    document: Document,
     mode: WriteMode,
-) -> Result<WriteResults, Failure> {
+) -> Result<(), Failure> {
+    check_author(request, database, &document.id)?;
+    let database = Arc::clone(database);
+    tokio::spawn(async move {
+        if let Err(failure) = submit(&database, document, mode).await {
+            tracing::info!(database = database.name(), %failure, "a batched write was refused");
+        }
+    });
+    Ok(())
+}
+
+/// Design documents act on everybody's documents: members don't write them, administrators do.
+pub(crate) fn check_author(
+    request: &Request,
+    database: &Database,
+    id: &str,
+) -> Result<(), Failure> {
+    if is_design(id) { request.user().require_database_admin(database) } else { Ok(()) }
+}
+
+/// Whether this is the id of a design document.
+pub(crate) fn is_design(id: &str) -> bool {
+    id.starts_with("_design/")
+}
+
+async fn submit(
+    database: &Arc<Database>,
+    document: Document,
+    mode: WriteMode,
+) -> Result<Rev, Failure> {
     let (sender, receiver) = oneshot::channel();
     let done = Box::new(move |results| {
         // Whoever asked may have hung up; the write stands all the same.
         drop(sender.send(results));
     });
-    if let Some(leader) = database.submit_write(documents, mode, done) {
+    if let Some(leader) = database.submit_write(vec![document], mode, done) {
         tokio::task::spawn_blocking(move || leader.run());
     }
-    let results = receiver.await.map_err(|_| Failure::internal("the write was lost"))?;
-    Ok(results?)
-}
-
-/// Writes one document for `batch=ok`: the answer does not wait, and an error goes to the log only.
-pub(crate) fn later(database: &Arc<Database>, document: Document, mode: WriteMode) {
-    let database = Arc::clone(database);
-    tokio::spawn(async move {
-        if let Err(failure) = one(&database, document, mode).await {
-            tracing::info!(database = database.name(), %failure, "a batched write was refused");
-        }
-    });
+    let lost = || Failure::internal("the write was lost");
+    let results: WriteResults = receiver.await.map_err(|_| lost())??;
+    Ok(results.into_iter().next().ok_or_else(lost)??)
 }
 
 /// Whether the answer may go out before the document is stored.

@@ -155,7 +155,7 @@ pub(crate) async fn put(
         source: AttachmentSource::Staged(staged),
     };
     document.attachments.insert(0, attachment);
-    let rev = write::one(database, document, WriteMode::Interactive).await?;
+    let rev = write::one(request, database, document, WriteMode::Interactive).await?;
     let uri = request.absolute_uri(&[database.name(), id, name]);
     Ok(Reply::json(201, body::written(id, &rev.to_string())).with_location(&uri))
 }
@@ -205,7 +205,7 @@ pub(crate) async fn delete(
     if document.attachments.len() == before {
         return Err(Error::NotFound(Absence::Attachment).into());
     }
-    let rev = write::one(database, document, WriteMode::Interactive).await?;
+    let rev = write::one(request, database, document, WriteMode::Interactive).await?;
     Ok(Reply::json(200, body::written(id, &rev.to_string())))
 }
 

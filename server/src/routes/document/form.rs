@@ -50,7 +50,7 @@ pub(crate) async fn post_form(
     };
     document.attachments.retain(|attachment| !replaced(attachment));
     document.attachments.splice(..0, form.attachments);
-    let rev = write::one(database, document, WriteMode::Interactive).await?.to_string();
+    let rev = write::one(request, database, document, WriteMode::Interactive).await?.to_string();
     Ok(Reply::json(201, body::written(id, &rev)).with_etag(&rev))
 }
 

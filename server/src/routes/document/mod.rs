@@ -76,10 +76,10 @@ async fn store(request: &mut Request, database: &Arc<Database>, mut document: Do
     }
     let (id, deleted) = (document.id.clone(), document.deleted);
     if write::is_batched(request) {
-        write::later(database, document, mode);
+        write::later(request, database, document, mode)?;
         return Ok(Reply::value(202, &json!({"ok": true, "id": id})));
     }
-    let rev = write::one(database, document, mode).await?;
+    let rev = write::one(request, database, document, mode).await?;
     let status = if deleted { 200 } else { 201 };
     Ok(written(request, database, status, &id, &rev))
 }
@@ -143,7 +143,7 @@ pub(crate) async fn copy(request: &mut Request, database: &Arc<Database>, id: &s
     let source_rev = claimed_rev(request, given.as_ref())?;
     let mut document = database.read()?.copy(id, source_rev.as_ref(), &target)?;
     document.rev = target_rev;
-    let rev = write::one(database, document, WriteMode::Interactive).await?;
+    let rev = write::one(request, database, document, WriteMode::Interactive).await?;
     Ok(written(request, database, 201, &target, &rev))
 }
 
