@@ -115,7 +115,7 @@ impl Reader {
             (None, OpenRevs::These(_)) => RevTree::new(),
         };
         match revs {
-            OpenRevs::All => nodes = tree.leaves(),
+            OpenRevs::All => nodes = tree.leaves().into_iter().rev().collect(),
             OpenRevs::These(revs) => {
                 for rev in revs {
                     match tree.find(rev) {
@@ -129,8 +129,8 @@ impl Reader {
         let mut opened: Vec<(Rev, Option<NodeIndex>)> =
             nodes.into_iter().map(|node| (tree.rev(node).clone(), Some(node))).collect();
         opened.extend(missing.into_iter().map(|rev| (rev, None)));
+        // Stable, so that of two branches that end in the same id the lower one stays in front.
         opened.sort_by(|a, b| (a.1.is_none(), &a.0).cmp(&(b.1.is_none(), &b.0)));
-        // The same id can end two branches; each of them is a revision of its own.
         opened.dedup();
         opened
             .into_iter()
