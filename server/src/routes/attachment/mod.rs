@@ -14,9 +14,7 @@ use settee_engine::document::{
     AttachmentSource, Body, Document, Encoding, IncomingAttachment, incoming::DEFAULT_CONTENT_TYPE,
 };
 use settee_engine::error::Absence;
-use settee_engine::{
-    Database, Error, FoundAttachment, GetOptions, Rev, StageOptions, WriteMode,
-};
+use settee_engine::{Database, Error, FoundAttachment, GetOptions, Rev, StageOptions, WriteMode};
 
 use self::stage::Stage;
 use super::document::related::{Copied, copy, new_boundary};

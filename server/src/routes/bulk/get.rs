@@ -164,7 +164,7 @@ impl Bulk {
             .map(|mut results| {
                 // All leaves come as in the tree, the winner first, other than in `open_revs=all`.
                 if rev.is_none() {
-                    results.sort_by_key(|result| winner_first(result));
+                    results.sort_by_key(winner_first);
                 }
                 results
             })

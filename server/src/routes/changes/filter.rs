@@ -51,9 +51,8 @@ fn selector(body: Option<Object>) -> Result<(ChangesFilter, Option<Arc<dyn Proje
     let fields = match members.remove("fields") {
         None => None,
         Some(list) => {
-            let names = body::strings(&list).ok_or_else(|| {
-                Failure::bad_request("Selector error: fields must be JSON array")
-            })?;
+            let names = body::strings(&list)
+                .ok_or_else(|| Failure::bad_request("Selector error: fields must be JSON array"))?;
             Some(Arc::new(Fields::parse(&names)?) as Arc<dyn Projection>)
         }
     };
