@@ -51,13 +51,13 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn take(&mut self, length: usize) -> Result<&'a [u8]> {
-        let (taken, rest) = self.rest.split_at_checked(length).ok_or(self.damaged())?;
+        let (taken, rest) = self.rest.split_at_checked(length).ok_or_else(|| self.damaged())?;
         self.rest = rest;
         Ok(taken)
     }
 
     pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
-        let (taken, rest) = self.rest.split_first_chunk().ok_or(self.damaged())?;
+        let (taken, rest) = self.rest.split_first_chunk().ok_or_else(|| self.damaged())?;
         self.rest = rest;
         Ok(*taken)
     }
@@ -68,6 +68,14 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn varint(&mut self) -> Result<u64> {
+        if let [byte @ 0..0x80, rest @ ..] = self.rest {
+            self.rest = rest;
+            return Ok(u64::from(*byte));
+        }
+        self.long_varint()
+    }
+
+    fn long_varint(&mut self) -> Result<u64> {
         let mut value = 0u64;
         for (index, byte) in self.rest.iter().take(MAX_VARINT_BYTES).enumerate() {
             let bits = u64::from(byte & 0x7f);
@@ -100,11 +108,11 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn blob(&mut self) -> Result<BlobRef> {
-        BlobRef::from_bytes(self.take(BlobRef::ENCODED_BYTES)?).ok_or(self.damaged())
+        BlobRef::from_bytes(self.take(BlobRef::ENCODED_BYTES)?).ok_or_else(|| self.damaged())
     }
 
     pub(crate) fn stream(&mut self) -> Result<StreamRef> {
-        StreamRef::from_bytes(self.take(StreamRef::ENCODED_BYTES)?).ok_or(self.damaged())
+        StreamRef::from_bytes(self.take(StreamRef::ENCODED_BYTES)?).ok_or_else(|| self.damaged())
     }
 }
 

@@ -181,17 +181,29 @@ fn hex_encode(bytes: &[u8; 16]) -> [u8; 32] {
 }
 
 fn hex_decode(text: &[u8]) -> Option<[u8; 16]> {
-    let mut bytes = [0; 16];
-    for (byte, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
-        let [high, low] = pair.try_into().ok()?;
-        *byte = hex_digit(high)? << 4 | hex_digit(low)?;
-    }
-    (text.len() == 32).then_some(bytes)
+    let (pairs, []) = text.as_chunks::<2>() else { return None };
+    let pairs: &[[u8; 2]; 16] = pairs.try_into().ok()?;
+    let mut wrong = 0;
+    let bytes = pairs.map(|[high, low]| {
+        let (high, low) = (HEX_VALUES[usize::from(high)], HEX_VALUES[usize::from(low)]);
+        wrong |= high | low;
+        high << 4 | low
+    });
+    (wrong < 16).then_some(bytes)
 }
 
-fn hex_digit(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
-}
+/// The value of each hexadecimal digit; 255 for other bytes.
+const HEX_VALUES: [u8; 256] = {
+    let mut values = [255; 256];
+    let mut digit = 0;
+    while digit < 16 {
+        let character = b"0123456789abcdef"[digit];
+        values[character as usize] = digit as u8;
+        values[character.to_ascii_uppercase() as usize] = digit as u8;
+        digit += 1;
+    }
+    values
+};
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,9 @@
 //! Numbers: integers of any size, kept digit by digit, and doubles, written the shortest way.
 
-use std::cmp::Ordering;
+use std::{
+    cmp::Ordering,
+    fmt::{self, Write},
+};
 
 /// Highest decimal exponent written without an `e`, exclusive.
 const HIGHEST_PLAIN_EXPONENT: i32 = 21;
@@ -8,6 +11,8 @@ const HIGHEST_PLAIN_EXPONENT: i32 = 21;
 const LOWEST_PLAIN_EXPONENT: i32 = -6;
 /// Every decimal of so many significant digits survives the way through a double.
 const EXACT_DIGITS: usize = 15;
+/// Room for the longest double as `-d.dddddddddddddddde-ddd`, in bytes.
+const LONGEST_DOUBLE: usize = 32;
 
 /// A JSON number. Text with a point or an exponent is a double; anything else is an integer.
 #[derive(Clone, Debug, PartialEq)]
@@ -114,8 +119,11 @@ pub fn write_float(float: f64, out: &mut Vec<u8>) {
         return out.extend_from_slice(b"0.0");
     }
     // The shortest digits as d.ddde±x, from which both spellings follow.
-    let scientific = format!("{float:e}");
-    let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+    let mut scientific = Digits { text: [0; LONGEST_DOUBLE], length: 0 };
+    let written = write!(scientific, "{float:e}");
+    debug_assert!(written.is_ok());
+    let scientific = scientific.as_str();
+    let (mantissa, exponent) = scientific.split_once('e').unwrap_or((scientific, "0"));
     let exponent: i32 = exponent.parse().unwrap_or(0);
     let (sign, mantissa) = match mantissa.strip_prefix('-') {
         Some(rest) => ("-", rest),
@@ -128,6 +136,27 @@ pub fn write_float(float: f64, out: &mut Vec<u8>) {
         out.extend_from_slice(mantissa.as_bytes());
         out.extend_from_slice(if exponent < 0 { b"e-" } else { b"e+" });
         out.extend_from_slice(itoa::Buffer::new().format(exponent.unsigned_abs()).as_bytes());
+    }
+}
+
+/// A double's digits on the stack.
+struct Digits {
+    text: [u8; LONGEST_DOUBLE],
+    length: usize,
+}
+
+impl Digits {
+    fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.text[..self.length]).unwrap_or_default()
+    }
+}
+
+impl fmt::Write for Digits {
+    fn write_str(&mut self, part: &str) -> fmt::Result {
+        let end = self.length + part.len();
+        self.text.get_mut(self.length..end).ok_or(fmt::Error)?.copy_from_slice(part.as_bytes());
+        self.length = end;
+        Ok(())
     }
 }
 

@@ -87,7 +87,8 @@ impl RevTree {
             return Err(reader.damaged());
         }
         let branch = Branch { first: self.count(), generation, count: count as u64 };
-        self.nodes.reserve(count);
+        // And one more, which an edit is likely to add.
+        self.nodes.reserve(count + 1);
         for (back, generation) in (0..count).zip((0..=generation).rev()) {
             let (id, stored) = decode_node(reader)?;
             let at = self.push(Rev::new(generation, id), stored);
@@ -101,7 +102,7 @@ impl RevTree {
         match link.checked_sub(1) {
             None => self.roots.push(last),
             Some(link) => {
-                let parent = parent_in(before, link, &branch).ok_or(reader.damaged())?;
+                let parent = parent_in(before, link, &branch).ok_or_else(|| reader.damaged())?;
                 self.attach(parent, last);
             }
         }

@@ -163,6 +163,25 @@ impl RevTree {
         leaves
     }
 
+    /// All leaves in the order in which CouchDB walks a forest: the last root's first, and below a
+    /// root smaller ids first.
+    #[must_use]
+    pub fn leaves_by_branch(&self) -> Vec<NodeIndex> {
+        let mut leaves = Vec::new();
+        for root in self.roots.iter().rev() {
+            let mut open = vec![*root];
+            while let Some(at) = open.pop() {
+                let first = open.len();
+                open.extend(self.children(at));
+                open.get_mut(first..).unwrap_or_default().reverse();
+                if open.len() == first {
+                    leaves.push(NodeIndex(at));
+                }
+            }
+        }
+        leaves
+    }
+
     /// The leaf that every replica with the same revisions takes for the document's current one.
     #[must_use]
     pub fn winner(&self) -> Option<NodeIndex> {
@@ -203,11 +222,11 @@ impl RevTree {
     }
 
     /// The leaves that might be ancestors of one of `missing`: those of a lower generation than any of
-    /// them. In ascending order: what CouchDB answers to `_revs_diff`.
+    /// them, the winner first: what CouchDB answers to `_revs_diff`.
     #[must_use]
     pub fn possible_ancestors(&self, missing: &[&Rev]) -> Vec<&Rev> {
         let highest = missing.iter().map(|rev| rev.generation).max().unwrap_or(0);
-        let leaves = self.leaves().into_iter().rev().map(|leaf| self.rev(leaf));
+        let leaves = self.leaves().into_iter().map(|leaf| self.rev(leaf));
         leaves.filter(|leaf| leaf.generation < highest).collect()
     }
 

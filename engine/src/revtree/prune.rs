@@ -23,6 +23,10 @@ impl RevTree {
         if self.nodes.len() <= limit {
             return false;
         }
+        if self.is_one_branch() {
+            while self.nodes.len() > limit && self.drop_root() {}
+            return true;
+        }
         self.cut_off(limit)
     }
 
@@ -84,11 +88,37 @@ impl RevTree {
         leaves
     }
 
+    fn is_one_branch(&self) -> bool {
+        self.indexes().filter(|node| self.is_leaf(*node)).nth(1).is_none()
+    }
+
+    /// Drops the root of a tree of one branch; false if it is the leaf.
+    fn drop_root(&mut self) -> bool {
+        let [root] = self.roots[..] else { return false };
+        let Some(child) = some(self.node(root).first_child) else { return false };
+        self.node_mut(child).parent = NONE;
+        self.roots.fill(child);
+        // The last node takes the place of the root, and its neighbours must know.
+        let last = self.count() - 1;
+        self.nodes.swap_remove(root as usize);
+        if last != root {
+            let &Node { parent, first_child, .. } = self.node(root);
+            if let Some(parent) = some(parent) {
+                self.node_mut(parent).first_child = root;
+            } else {
+                self.roots.fill(root);
+            }
+            if let Some(child) = some(first_child) {
+                self.node_mut(child).parent = root;
+            }
+        }
+        true
+    }
+
     /// True if two revisions in different branches have the same id, which only happens where
     /// histories were made up by hand.
     fn has_repeated_ids(&self) -> bool {
-        let one_branch = self.indexes().filter(|node| self.is_leaf(*node)).nth(1).is_none();
-        if one_branch {
+        if self.is_one_branch() {
             return false;
         }
         let mut ids: Vec<_> = self.nodes.iter().map(|node| &node.rev.id).collect();

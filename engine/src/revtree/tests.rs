@@ -349,7 +349,7 @@ fn an_edit_changes_the_stored_form_of_a_long_branch_at_its_front_only() {
     let mut longest = 0;
     let mut tree = chain(1000);
     tree.forget_old_bodies();
-    for generation in 1001..1300 {
+    for generation in 1001..1080 {
         let before = encoded(&tree);
         let tip = tree.winner().unwrap();
         tree.add_child(tip, hash(generation), stored(generation, false));

@@ -2,7 +2,7 @@
 //! edit, on the leader's thread; nothing else of the database moves meanwhile.
 //!
 //! Which edits are accepted follows CouchDB to the letter, one oddity included: it looks for the
-//! named parent of an unknown document only when it has to read the stored documents anyway
+//! named parent of an unknown document only when it reads the stored documents before it writes
 //! ([`Rules::checked`]), and otherwise takes the history on trust.
 
 use std::sync::Arc;
@@ -53,6 +53,7 @@ pub(super) fn apply(
 ) -> Result<Applied> {
     let mut applied = Applied::default();
     applied.results.reserve(prepared.len());
+    let (mut wrote_design, mut validated) = (false, false);
     let mut prepared = prepared.into_iter().peekable();
     while let Some(first) = prepared.next() {
         if first.is_local() {
@@ -61,20 +62,26 @@ pub(super) fn apply(
             applied.wrote = true;
             continue;
         }
+        let is_design = DocKind::of(&first.id) == DocKind::Design;
         let mut document = Document::load(transaction, rules, first.id.clone())?;
         let mut next = Some(first);
         while let Some(doc) = next {
             let place = doc.place;
-            match document.edit(transaction, doc) {
-                Ok(rev) => applied.results.push((place, Ok(rev))),
-                Err(refusal @ (Error::Conflict | Error::InvalidDesignDoc(_))) => {
-                    applied.results.push((place, Err(refusal)));
-                }
+            let result = match document.edit(transaction, doc) {
+                Ok(rev) => Ok(rev),
+                Err(refusal @ (Error::Conflict | Error::InvalidDesignDoc(_))) => Err(refusal),
                 Err(error) => return Err(error),
-            }
+            };
+            validated |= result.is_ok() && !is_design;
+            applied.results.push((place, result));
             next = prepared.next_if(|next| next.id == document.id);
         }
-        applied.wrote |= document.store(transaction)?;
+        let wrote = document.store(transaction)?;
+        wrote_design |= wrote && is_design;
+        applied.wrote |= wrote;
+    }
+    if wrote_design || validated && rules.checked {
+        rules.database.look_up_first(wrote_design);
     }
     Ok(applied)
 }
@@ -317,9 +324,6 @@ impl<'r> Document<'r> {
         self.tree.stem(self.rules.database.revs_limit());
         self.tree.forget_old_bodies();
         put_tree(transaction, &self.id, &self.tree)?;
-        if DocKind::of(&self.id) == DocKind::Design {
-            self.rules.database.note_design_doc();
-        }
         Ok(true)
     }
 }

@@ -72,7 +72,7 @@ impl Plan {
     ) -> Result<Self> {
         let count = docs.len();
         docs.iter().try_for_each(|doc| database.check_writable(doc))?;
-        let checked = database.has_design_docs()
+        let checked = database.looks_up_first()
             || docs.iter().any(|doc| !doc.attachments.is_empty() || is_design(&doc.id));
         let mut prepared = Vec::with_capacity(count);
         for (place, doc) in docs.into_iter().enumerate() {

@@ -76,7 +76,9 @@ impl Scanner<'_> {
         } else {
             number::write_float(float, &mut spelled);
         }
-        self.replace(text.len(), &spelled, out);
+        if spelled != text {
+            self.replace(text.len(), &spelled, out);
+        }
         Ok(())
     }
 

@@ -1,6 +1,5 @@
 //! POST `/{db}/_bulk_get`: revisions of many documents, as JSON or as multipart.
 
-use std::cmp::Reverse;
 use std::sync::Arc;
 
 use http::HeaderValue;
@@ -155,18 +154,13 @@ impl Bulk {
                 show.attachments = AttachmentForm::Inline;
             }
         }
-        let wanted = match rev {
-            Some(rev) => OpenRevs::These(std::slice::from_ref(rev)),
-            None => OpenRevs::All,
-        };
         settee_engine::name::check_doc_id(id)
-            .and_then(|()| reader.open_revs(id, wanted, self.latest, &show))
-            .map(|mut results| {
-                // All leaves come as in the tree, the winner first, other than in `open_revs=all`.
-                if rev.is_none() {
-                    results.sort_by_key(winner_first);
+            .and_then(|()| match rev {
+                Some(rev) => {
+                    let wanted = OpenRevs::These(std::slice::from_ref(rev));
+                    reader.open_revs(id, wanted, self.latest, &show)
                 }
-                results
+                None => Ok(reader.leaves(id, &show)?.into_iter().map(Ok).collect()),
             })
             .map_err(|error| {
                 // An unknown document asked for without a revision; the word is CouchDB's.
@@ -253,14 +247,6 @@ impl Bulk {
         out.buffer().extend_from_slice(Boundary::CLOSE.as_bytes());
         out.buffer().extend_from_slice(b"\r\n");
         Ok(())
-    }
-}
-
-/// The order of leaves in a tree: those that live before tombstones, highest revision first.
-fn winner_first(result: &Result<FoundDocument<'_>, Rev>) -> (bool, Reverse<Rev>) {
-    match result {
-        Ok(found) => (found.deleted(), Reverse(found.rev().clone())),
-        Err(rev) => (true, Reverse(rev.clone())),
     }
 }
 
