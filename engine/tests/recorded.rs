@@ -1,5 +1,6 @@
 //! Random requests recorded from CouchDB, carried out on the engine directly: what the server does
 //! with them on top of this is shown by its own replay of the same files.
+#![allow(clippy::unwrap_used, reason = "a failure here is a failed test")]
 
 mod support;
 
