@@ -182,6 +182,8 @@ impl Rows<'_> {
             Namespace::Design => Some(snapshot.count_docs(&design_range())?.live),
             Namespace::Local => None,
         };
+        // CouchDB counts what is passed over in the whole database, but never beyond the total.
+        let offset = offset.map(|offset| total_rows.map_or(offset, |total| offset.min(total)));
         Ok(AllDocsHead { total_rows, offset, update_seq: snapshot.seq() })
     }
 
@@ -200,8 +202,8 @@ impl Rows<'_> {
         let before = before
             .map_or(Ok(0), |before| snapshot.count_docs(&before).map(|counts| counts.live))?;
         let mut cursor = snapshot.docs(&range, direction, true)?;
-        let skipped = cursor.skip(self.query.skip)?;
-        let mut flow = sink.head(&self.head(Some(before + skipped))?);
+        cursor.skip(self.query.skip)?;
+        let mut flow = sink.head(&self.head(Some(before.saturating_add(self.query.skip)))?);
         for _ in 0..self.limit() {
             if flow.is_break() {
                 break;

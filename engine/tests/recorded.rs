@@ -1,5 +1,6 @@
 //! Random requests recorded from CouchDB, carried out on the engine directly: what the server does
 //! with them on top of this is shown by its own replay of the same files.
+#![allow(clippy::unwrap_used, reason = "a failure here is a failed test")]
 
 mod support;
 
@@ -13,12 +14,27 @@ use settee_engine::{
     attachment::digest,
     document::{AttachmentSource, IncomingAttachment, Limits, parse_bulk},
     error::Absence,
+    find::Selector,
     json::{Object, Value},
 };
 use support::Rows;
 
 /// Members of answers that may differ between servers.
 const LEFT_OUT: [&str; 4] = ["update_seq", "last_seq", "seq", "pending"];
+
+/// Steps left out together with the rest of their file, because afterwards other things are stored than
+/// in CouchDB. Lines count from 1.
+///
+/// When the last live leaf of a document is purged and a deleted one stays, CouchDB goes on taking the
+/// document for a live one: it counts it, and decides about writes accordingly. Here it counts as
+/// deleted, as its winner is.
+const LEFT_OUT_FROM: [(&str, usize); 3] =
+    [("core-1032.jsonl.gz", 151), ("core-1034.jsonl.gz", 167), ("core-1038.jsonl.gz", 67)];
+/// Steps left out alone.
+///
+/// A revision id that stands in two made-up histories, one of them deleted: CouchDB reads the deleted
+/// one and refuses to go on from it. Here the attachment is written.
+const LEFT_OUT_ALONE: [(&str, usize); 1] = [("core-1022.jsonl.gz", 184)];
 
 type Answer = Result<(u16, Value), Error>;
 
@@ -33,15 +49,18 @@ fn files() -> Vec<PathBuf> {
 
 #[test]
 fn the_engine_answers_as_couchdb_did() {
-    let (mut passed, mut left_out, mut differences) = (0, 0, Vec::new());
+    let (mut passed, mut differences) = (0, Vec::new());
     for file in files() {
         let db = support::databases().create("db", Props { q: 1, ..Props::default() }).unwrap();
         let mut text = String::new();
         GzDecoder::new(fs::File::open(&file).unwrap()).read_to_string(&mut text).unwrap();
         for (number, line) in text.lines().enumerate() {
+            let place = (file.file_name().unwrap().to_str().unwrap(), number + 1);
+            if LEFT_OUT_FROM.contains(&place) {
+                break;
+            }
             let step = Step::parse(line);
-            if step.needs_selectors() {
-                left_out += 1;
+            if LEFT_OUT_ALONE.contains(&place) {
                 continue;
             }
             let (status, answer) = step.run(&db).unwrap_or_else(|error| refused(&error));
@@ -50,16 +69,17 @@ fn the_engine_answers_as_couchdb_did() {
             if step.method == "HEAD" && step.status == status || got == expected {
                 passed += 1;
             } else {
-                let place = format!("{} line {}", file.file_name().unwrap().display(), number + 1);
+                let same = got.bytes().zip(expected.bytes()).take_while(|(a, b)| a == b).count();
+                let from = got.floor_char_boundary(same.saturating_sub(60));
+                let (got, expected) = (&got[from..], &expected[from..]);
                 differences
-                    .push(format!("{place}: {line}\n  expected {expected}\n  got      {got}"));
+                    .push(format!("{place:?} {line}\n  expected {expected}\n  got      {got}"));
             }
         }
     }
-    assert!(passed > 7000, "{passed} steps only");
-    println!("{passed} steps agree, {left_out} need selectors");
     let shown: Vec<_> = differences.iter().take(10).map(String::as_str).collect();
     assert!(differences.is_empty(), "{} differ:\n{}", differences.len(), shown.join("\n"));
+    assert!(passed > 7000, "{passed} steps only");
 }
 
 /// A request and the answer CouchDB gave.
@@ -107,16 +127,13 @@ impl Step {
         }
     }
 
-    fn needs_selectors(&self) -> bool {
-        self.parameter("filter") == Some("_selector")
-    }
-
     fn parameter(&self, name: &str) -> Option<&str> {
         self.query.get(name).map(String::as_str)
     }
 
+    /// Whether a parameter is set, in the query or in the body.
     fn is(&self, name: &str) -> bool {
-        self.parameter(name) == Some("true")
+        self.parameter(name) == Some("true") || self.body.get(name) == Some(&Value::Bool(true))
     }
 
     fn json(&self, name: &str) -> Option<Value> {
@@ -158,6 +175,7 @@ impl Step {
             ("POST", "_bulk_get", _) => self.bulk_get(db),
             ("POST", "_revs_diff", _) => self.revs_diff(db),
             ("POST", "_purge", _) => self.purge(db),
+            ("GET", "", None) => self.info(db),
             ("GET" | "HEAD", id, None) => self.get(db, id),
             ("GET", id, Some(name)) => self.get_attachment(db, id, name),
             ("PUT", id, None) => self.put(db, id),
@@ -166,6 +184,18 @@ impl Step {
             ("COPY", id, None) => self.copy(db, id),
             _ => panic!("no such request: {} {:?}", self.method, self.path),
         }
+    }
+
+    fn info(&self, db: &Arc<Database>) -> Answer {
+        let info = db.info()?;
+        Ok((
+            200,
+            object([
+                ("doc_count", number(Some(info.doc_count))),
+                ("doc_del_count", number(Some(info.doc_del_count))),
+                ("compact_running", Value::Bool(false)),
+            ]),
+        ))
     }
 
     fn get(&self, db: &Arc<Database>, id: &str) -> Answer {
@@ -269,18 +299,22 @@ impl Step {
         for item in self.body.get("docs").and_then(Value::as_array).unwrap() {
             let id = item.get("id").and_then(Value::as_str).unwrap();
             let revs: Vec<Rev> = item.get("rev").map(rev_of).into_iter().collect();
-            let wanted = if revs.is_empty() { OpenRevs::All } else { OpenRevs::These(&revs) };
             let missing = |rev: &str| {
                 let parts =
                     [("id", id), ("rev", rev), ("error", "not_found"), ("reason", "missing")];
                 object([("error", object(parts.map(|(name, text)| (name, text.into()))))])
             };
-            let docs = match reader.open_revs(id, wanted, self.is("latest"), &show) {
-                Err(Error::NotFound(_)) => vec![missing("undefined")],
-                opened => opened?
-                    .into_iter()
-                    .map(|found| match found {
-                        Ok(found) => object([("ok", json_of(&found))]),
+            let found = |found: &FoundDocument<'_>| object([("ok", json_of(found))]);
+            let docs = match revs.is_empty() {
+                true => match reader.leaves(id, &show) {
+                    Err(Error::NotFound(_)) => vec![missing("undefined")],
+                    leaves => leaves?.iter().map(found).collect(),
+                },
+                false => reader
+                    .open_revs(id, OpenRevs::These(&revs), self.is("latest"), &show)?
+                    .iter()
+                    .map(|opened| match opened {
+                        Ok(document) => found(document),
                         Err(rev) => missing(&rev.to_string()),
                     })
                     .collect(),
@@ -371,6 +405,10 @@ impl Step {
                 let ids = self.body.get("doc_ids").and_then(Value::as_array).unwrap().iter();
                 ChangesFilter::DocIds(ids.map(|id| id.as_str().unwrap().to_owned()).collect())
             }
+            Some("_selector") => {
+                let selector = Selector::parse(self.body.get("selector").unwrap())?;
+                ChangesFilter::Documents(Arc::new(selector))
+            }
             None => ChangesFilter::None,
             Some(other) => panic!("no such filter: {other}"),
         };
@@ -419,6 +457,10 @@ fn object<const N: usize>(members: [(&str, Value); N]) -> Value {
         object.insert(name, value);
     }
     Value::Object(object)
+}
+
+fn number(number: Option<u64>) -> Value {
+    number.map_or(Value::Null, |number| Value::parse(number.to_string().as_bytes()).unwrap())
 }
 
 fn json_of(found: &FoundDocument<'_>) -> Value {

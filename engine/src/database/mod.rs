@@ -18,7 +18,7 @@ use std::{
 };
 
 use parking_lot::{Mutex, RwLock};
-use settee_storage::{KeyRange, Seq, Store};
+use settee_storage::{Seq, Store};
 
 pub use info::{Info, PartitionInfo, Sizes};
 pub use options::{AttachmentForm, GetOptions, ShowOptions};
@@ -30,7 +30,6 @@ pub use settings::{
 use crate::{
     attachment::AttachmentSettings,
     error::Result,
-    name,
     notify::{Changed, Notifier, Wake},
     read::Reader,
     sequence::{self, Since, Uuid},
@@ -63,8 +62,8 @@ pub struct Database {
     pub(crate) settings: RwLock<Settings>,
     /// Held while a setting is written.
     setting_changes: Mutex<()>,
-    /// A design document was written here some time.
-    has_design_docs: AtomicBool,
+    /// See [`Database::looks_up_first`].
+    looks_up_first: AtomicBool,
     attachments: Arc<RwLock<Arc<AttachmentSettings>>>,
 }
 
@@ -90,7 +89,6 @@ impl Database {
         let snapshot = store.snapshot()?;
         let identity = Identity::load(&*snapshot)?;
         let settings = Settings::load(&*snapshot, default_security)?;
-        let design_docs = snapshot.count_docs(&KeyRange::prefix(name::DESIGN_PREFIX.as_bytes()))?;
         let notifier = Notifier::new(snapshot.seq());
         let on_commit = Arc::clone(&notifier);
         store.listen(Arc::new(move |seq| on_commit.publish(seq)));
@@ -101,7 +99,7 @@ impl Database {
             notifier,
             settings: RwLock::new(settings),
             setting_changes: Mutex::new(()),
-            has_design_docs: AtomicBool::new(design_docs.documents() > 0),
+            looks_up_first: AtomicBool::new(true),
             attachments,
         }))
     }
@@ -188,12 +186,15 @@ impl Database {
         Arc::clone(&self.attachments.read())
     }
 
-    /// Whether a design document was ever written here.
-    pub(crate) fn has_design_docs(&self) -> bool {
-        self.has_design_docs.load(Ordering::Relaxed)
+    /// Whether a write reads what is stored before it is merged, or takes the client's history on
+    /// trust. CouchDB looks first as long as it does not know whether there are functions that validate:
+    /// at the beginning and after each write of a design document. Only an interactive write that names
+    /// a revision of an unknown document shows the difference: it is a conflict, or it is not.
+    pub(crate) fn looks_up_first(&self) -> bool {
+        self.looks_up_first.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn note_design_doc(&self) {
-        self.has_design_docs.store(true, Ordering::Relaxed);
+    pub(crate) fn look_up_first(&self, first: bool) {
+        self.looks_up_first.store(first, Ordering::Relaxed);
     }
 }

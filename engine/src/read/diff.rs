@@ -24,9 +24,10 @@ pub struct RevsRequest {
 pub struct RevsDiff {
     /// Document id.
     pub id: String,
-    /// The revisions that are not in the document's tree, in the order asked.
+    /// The revisions that are not in the document's tree: ascending, or in the order asked if there is
+    /// no such document.
     pub missing: Vec<Rev>,
-    /// Leaves that might be ancestors of them, ascending.
+    /// Leaves that might be ancestors of them, the winner first.
     pub possible_ancestors: Vec<Rev>,
 }
 
@@ -44,7 +45,11 @@ impl Reader {
                 Some(entry) => DocHead::decode(&entry.value)?.tree()?,
                 None => RevTree::new(),
             };
-            let missing = tree.missing(&request.revs);
+            let mut missing = tree.missing(&request.revs);
+            if !tree.is_empty() {
+                // CouchDB sorts what it has looked up, and only that.
+                missing.sort();
+            }
             if missing.is_empty() {
                 continue;
             }

@@ -94,9 +94,9 @@ impl Reader {
         FoundDocument::load(self, id, (rev, stored.deleted, stored.body), meta, show)
     }
 
-    /// Reads several revisions of a document, in ascending order and each once. With `latest`, a
-    /// revision that is no leaf is replaced by the leaves that descend from it. What is not there
-    /// comes back as its revision.
+    /// Reads several revisions of a document, each once: those found in ascending order, then those
+    /// that are not there, which come back as their revisions. With `latest`, a revision that is no
+    /// leaf is replaced by the leaves that descend from it.
     ///
     /// # Errors
     /// [`Error::NotFound`] for [`OpenRevs::All`] of an unknown document, otherwise as [`Reader::get`].
@@ -129,7 +129,7 @@ impl Reader {
         let mut opened: Vec<(Rev, Option<NodeIndex>)> =
             nodes.into_iter().map(|node| (tree.rev(node).clone(), Some(node))).collect();
         opened.extend(missing.into_iter().map(|rev| (rev, None)));
-        opened.sort_by(|a, b| a.0.cmp(&b.0));
+        opened.sort_by(|a, b| (a.1.is_none(), &a.0).cmp(&(b.1.is_none(), &b.0)));
         opened.dedup_by(|a, b| a.0 == b.0);
         opened
             .into_iter()
@@ -138,6 +138,19 @@ impl Reader {
                 None => Ok(Err(rev)),
             })
             .collect()
+    }
+
+    /// Reads all leaves of a document, deleted ones included, in the order of its branches (which is
+    /// CouchDB's order in `_bulk_get`).
+    ///
+    /// # Errors
+    /// As [`Reader::get`].
+    pub fn leaves<'r>(&'r self, id: &'r str, show: &ShowOptions) -> Result<Vec<FoundDocument<'r>>> {
+        self.database.check_doc_id(id)?;
+        let entry = self.snapshot.doc(id.as_bytes())?.ok_or(MISSING)?;
+        let tree = DocHead::decode(&entry.value)?.tree()?;
+        let leaves = tree.leaves_by_branch();
+        leaves.into_iter().map(|leaf| self.found(id, &tree, leaf, show)).collect()
     }
 
     /// An attachment of the winner or of a named revision.
@@ -183,7 +196,7 @@ impl Reader {
                 identity_len: record.identity_len,
                 place: record.place,
             };
-            (record, AttachmentSource::Staged(staged))
+            (record, AttachmentSource::Copied(staged))
         };
         let options = GetOptions { rev: rev.cloned(), ..GetOptions::default() };
         self.draft(&self.get(id, &options)?, to, shared)

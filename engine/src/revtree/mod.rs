@@ -140,34 +140,59 @@ impl RevTree {
     }
 
     /// Where a revision is. If the same revision stands in several branches (which only histories
-    /// made up by hand can bring about), a leaf is preferred, then one with a body.
+    /// made up by hand can bring about), it is the one CouchDB comes by first: below the first root,
+    /// smaller ids first.
     #[must_use]
     pub fn find(&self, rev: &Rev) -> Option<NodeIndex> {
-        self.indexes()
-            .filter(|node| self.rev(*node) == rev)
-            .max_by_key(|node| (self.is_leaf(*node), self.stored(*node).is_some()))
+        let mut found = self.indexes().filter(|node| self.rev(*node) == rev);
+        let only = found.next()?;
+        if found.next().is_none() {
+            return Some(only);
+        }
+        self.roots.iter().find_map(|root| self.find_below(*root, rev)).map(NodeIndex)
     }
 
     /// Where a leaf of this revision is.
     #[must_use]
     pub fn find_leaf(&self, rev: &Rev) -> Option<NodeIndex> {
-        self.find(rev).filter(|node| self.is_leaf(*node))
+        self.indexes().find(|node| self.rev(*node) == rev && self.is_leaf(*node))
     }
 
     /// All leaves: the winner first, then the other live ones, then the deleted ones, each in
     /// descending order of their revisions.
     #[must_use]
     pub fn leaves(&self) -> Vec<NodeIndex> {
-        let mut leaves: Vec<_> = self.indexes().filter(|node| self.is_leaf(*node)).collect();
+        let mut leaves = self.leaves_by_branch();
+        // Of equal ones, which differ by their histories only, CouchDB turns the order round.
+        leaves.reverse();
         leaves.sort_by(|a, b| self.rank(*b).cmp(&self.rank(*a)));
+        leaves
+    }
+
+    /// All leaves in the order in which CouchDB walks a forest: the last root's first, and below a
+    /// root smaller ids first.
+    #[must_use]
+    pub fn leaves_by_branch(&self) -> Vec<NodeIndex> {
+        let mut leaves = Vec::new();
+        for root in self.roots.iter().rev() {
+            let mut open = vec![*root];
+            while let Some(at) = open.pop() {
+                let first = open.len();
+                open.extend(self.children(at));
+                open.get_mut(first..).unwrap_or_default().reverse();
+                if open.len() == first {
+                    leaves.push(NodeIndex(at));
+                }
+            }
+        }
         leaves
     }
 
     /// The leaf that every replica with the same revisions takes for the document's current one.
     #[must_use]
     pub fn winner(&self) -> Option<NodeIndex> {
-        let leaves = self.indexes().filter(|node| self.is_leaf(*node));
-        leaves.max_by(|a, b| self.rank(*a).cmp(&self.rank(*b)))
+        let leaves = self.leaves_by_branch();
+        leaves.into_iter().max_by(|a, b| self.rank(*a).cmp(&self.rank(*b)))
     }
 
     /// The live leaves besides the winner, highest first.
@@ -203,11 +228,11 @@ impl RevTree {
     }
 
     /// The leaves that might be ancestors of one of `missing`: those of a lower generation than any of
-    /// them. In ascending order: what CouchDB answers to `_revs_diff`.
+    /// them, the winner first: what CouchDB answers to `_revs_diff`.
     #[must_use]
     pub fn possible_ancestors(&self, missing: &[&Rev]) -> Vec<&Rev> {
         let highest = missing.iter().map(|rev| rev.generation).max().unwrap_or(0);
-        let leaves = self.leaves().into_iter().rev().map(|leaf| self.rev(leaf));
+        let leaves = self.leaves().into_iter().map(|leaf| self.rev(leaf));
         leaves.filter(|leaf| leaf.generation < highest).collect()
     }
 

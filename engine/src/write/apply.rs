@@ -2,12 +2,12 @@
 //! edit, on the leader's thread; nothing else of the database moves meanwhile.
 //!
 //! Which edits are accepted follows CouchDB to the letter, one oddity included: it looks for the
-//! named parent of an unknown document only when it has to read the stored documents anyway
+//! named parent of an unknown document only when it reads the stored documents before it writes
 //! ([`Rules::checked`]), and otherwise takes the history on trust.
 
 use std::sync::Arc;
 
-use settee_storage::{DocWeight, Transaction};
+use settee_storage::{BlobRef, DocWeight, Transaction};
 
 use super::{
     local,
@@ -53,6 +53,7 @@ pub(super) fn apply(
 ) -> Result<Applied> {
     let mut applied = Applied::default();
     applied.results.reserve(prepared.len());
+    let (mut wrote_design, mut validated) = (false, false);
     let mut prepared = prepared.into_iter().peekable();
     while let Some(first) = prepared.next() {
         if first.is_local() {
@@ -61,18 +62,26 @@ pub(super) fn apply(
             applied.wrote = true;
             continue;
         }
+        let is_design = DocKind::of(&first.id) == DocKind::Design;
         let mut document = Document::load(transaction, rules, first.id.clone())?;
-        let mut next = Some(first);
-        while let Some(doc) = next {
+        let mut docs = vec![first];
+        docs.extend(std::iter::from_fn(|| prepared.next_if(|next| next.id == document.id)));
+        for (news, doc) in document.news(&docs)?.into_iter().zip(docs) {
             let place = doc.place;
-            match document.edit(transaction, doc) {
-                Ok(rev) => applied.results.push((place, Ok(rev))),
-                Err(Error::Conflict) => applied.results.push((place, Err(Error::Conflict))),
+            let result = match document.edit(transaction, doc, news) {
+                Ok(rev) => Ok(rev),
+                Err(Error::Conflict) => Err(Error::Conflict),
                 Err(error) => return Err(error),
-            }
-            next = prepared.next_if(|next| next.id == document.id);
+            };
+            validated |= news && result.is_ok() && !is_design;
+            applied.results.push((place, result));
         }
-        applied.wrote |= document.store(transaction)?;
+        let wrote = document.store(transaction)?;
+        wrote_design |= wrote && is_design;
+        applied.wrote |= wrote;
+    }
+    if wrote_design || validated && rules.checked {
+        rules.database.look_up_first(wrote_design);
     }
     Ok(applied)
 }
@@ -113,10 +122,16 @@ impl<'r> Document<'r> {
         Ok(Document { id, rules, tree, changed: false })
     }
 
-    fn edit(&mut self, transaction: &mut dyn Transaction, doc: Prepared) -> Result<Rev> {
+    fn edit(
+        &mut self,
+        transaction: &mut dyn Transaction,
+        doc: Prepared,
+        news: bool,
+    ) -> Result<Rev> {
         match self.rules.mode {
             WriteMode::Interactive => self.edit_interactively(transaction, doc),
-            WriteMode::Replicated => self.take_replicated(transaction, doc),
+            WriteMode::Replicated if news => self.take_replicated(transaction, doc),
+            WriteMode::Replicated => named(&doc).cloned(),
         }
     }
 
@@ -172,7 +187,13 @@ impl<'r> Document<'r> {
             };
         }
         let rev = doc.rev.as_ref().ok_or(Error::Conflict)?;
-        self.tree.find_leaf(rev).map(Placement::Below).ok_or(Error::Conflict)
+        // Of a revision that stands in several branches, CouchDB finds the leaf if it looks for leaves,
+        // and otherwise the first of all.
+        let parent = match self.rules.checked {
+            true => self.tree.find_leaf(rev),
+            false => self.tree.find(rev).filter(|node| self.tree.is_leaf(*node)),
+        };
+        parent.map(Placement::Below).ok_or(Error::Conflict)
     }
 
     /// Stores the revision the client gave, wherever its history puts it.
@@ -181,12 +202,9 @@ impl<'r> Document<'r> {
         transaction: &mut dyn Transaction,
         mut doc: Prepared,
     ) -> Result<Rev> {
-        let rev = doc.rev.clone().ok_or_else(|| {
-            let reason =
-                "When `new_edits: false`, the document needs `_rev` or `_revisions` specified";
-            Error::BadRequest(reason.into())
-        })?;
-        let known = self.tree.find(&rev).filter(|node| self.tree.stored(*node).is_some());
+        let rev = named(&doc)?.clone();
+        let ids = doc.path();
+        let known = self.known(&rev, &ids);
         let stored = match known.and_then(|node| self.tree.stored(node)) {
             Some(stored) => *stored,
             None => {
@@ -195,13 +213,35 @@ impl<'r> Document<'r> {
                 self.put_body(transaction, &doc, &attachments)?
             }
         };
-        let ids: Vec<RevId> =
-            std::iter::once(rev.id.clone()).chain(doc.history.iter().cloned()).collect();
         let before = self.tree.len();
         let merged = self.tree.merge(rev.generation, &ids, stored);
         // A revision that was known gives news only by its body or by ancestors it brings along.
         self.changed |= known != Some(merged.node()) || self.tree.len() != before;
         Ok(rev)
+    }
+
+    /// Where the revision stands with its body and with this history, as far as both go back.
+    fn known(&self, rev: &Rev, ids: &[RevId]) -> Option<NodeIndex> {
+        let agrees = |node: &NodeIndex| {
+            self.tree.path(*node).zip(ids).all(|(node, id)| &self.tree.rev(node).id == id)
+        };
+        let mut nodes = self.tree.indexes().filter(|node| self.tree.rev(*node) == rev);
+        nodes.find(agrees).filter(|node| self.tree.stored(*node).is_some())
+    }
+
+    /// Which of the documents give news at their leaves. Where CouchDB looks first, replicated
+    /// revisions that are no leaf afterwards, or were one before, are passed over.
+    fn news(&self, docs: &[Prepared]) -> Result<Vec<bool>> {
+        if !self.rules.checked || self.rules.mode == WriteMode::Interactive {
+            return Ok(vec![true; docs.len()]);
+        }
+        let mut merged = self.tree.clone();
+        for doc in docs {
+            merged.merge(named(doc)?.generation, &doc.path(), UNWRITTEN);
+        }
+        let is_news =
+            |rev: &Rev| merged.find_leaf(rev).is_some() && self.tree.find_leaf(rev).is_none();
+        docs.iter().map(|doc| named(doc).map(is_news)).collect()
     }
 
     /// The newest of the ancestors a client named whose body is there, for stubs to be looked up in.
@@ -213,8 +253,8 @@ impl<'r> Document<'r> {
     }
 
     /// The records of a document's attachments: stubs taken from the parent, bytes stored unless the
-    /// document has the same bytes already. New ones came in with the generation `position`, or else
-    /// with the one the client says.
+    /// document has the same bytes already. New ones came in with the generation `position`; where
+    /// there is none, the client says with which.
     fn attachments(
         &self,
         transaction: &mut dyn Transaction,
@@ -236,6 +276,7 @@ impl<'r> Document<'r> {
             .map(|attachment| match &attachment.source {
                 Source::Stub => self.resolve(attachment, parents.as_deref()),
                 _ => {
+                    let position = position.filter(|_| !attachment.keeps_position);
                     let revpos = position.or(attachment.revpos).unwrap_or(0);
                     place(transaction, attachment, revpos, &known)
                 }
@@ -312,9 +353,6 @@ impl<'r> Document<'r> {
         self.tree.stem(self.rules.database.revs_limit());
         self.tree.forget_old_bodies();
         put_tree(transaction, &self.id, &self.tree)?;
-        if DocKind::of(&self.id) == DocKind::Design {
-            self.rules.database.note_design_doc();
-        }
         Ok(true)
     }
 }
@@ -338,6 +376,23 @@ fn weight(tree: &RevTree) -> DocWeight {
         weight.external_bytes += stored.external_bytes;
     }
     weight
+}
+
+/// Stands for what would be stored where only the shape of a tree is of interest.
+const UNWRITTEN: Stored = Stored {
+    deleted: false,
+    body: BlobRef { offset: 0, len: 0, crc: 0 },
+    seq: 0,
+    active_bytes: 0,
+    external_bytes: 0,
+};
+
+/// The revision a replicated document has to say it is.
+fn named(doc: &Prepared) -> Result<&Rev> {
+    doc.rev.as_ref().ok_or_else(|| {
+        let reason = "When `new_edits: false`, the document needs `_rev` or `_revisions` specified";
+        Error::BadRequest(reason.into())
+    })
 }
 
 /// The id of the revision an edit makes.
