@@ -198,7 +198,7 @@ impl<'r> Document<'r> {
                 "When `new_edits: false`, the document needs `_rev` or `_revisions` specified";
             Error::BadRequest(reason.into())
         })?;
-        let known = self.tree.find(&rev).filter(|node| self.tree.stored(*node).is_some());
+        let known = self.known(&rev, doc.history.first());
         let stored = match known.and_then(|node| self.tree.stored(node)) {
             Some(stored) => *stored,
             None => {
@@ -214,6 +214,17 @@ impl<'r> Document<'r> {
         // A revision that was known gives news only by its body or by ancestors it brings along.
         self.changed |= known != Some(merged.node()) || self.tree.len() != before;
         Ok(rev)
+    }
+
+    /// Where a revision is already, with its body. Below another parent it is another revision, though
+    /// only histories made up by hand bring the same id about twice.
+    fn known(&self, rev: &Rev, parent: Option<&RevId>) -> Option<NodeIndex> {
+        let has_parent = |node: &NodeIndex| match (parent, self.tree.parent(*node)) {
+            (Some(id), Some(parent)) => self.tree.rev(parent).id == *id,
+            _ => true,
+        };
+        let mut nodes = self.tree.indexes().filter(|node| self.tree.rev(*node) == rev);
+        nodes.find(|node| self.tree.stored(*node).is_some() && has_parent(node))
     }
 
     /// The newest of the ancestors a client named whose body is there, for stubs to be looked up in.
