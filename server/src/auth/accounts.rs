@@ -1,6 +1,7 @@
 //! Finding out who a request comes from.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -12,6 +13,7 @@ use http::header::{AUTHORIZATION, COOKIE};
 use tokio::sync::Semaphore;
 
 use super::cookie::{self, Claim};
+use super::lockout::Lockout;
 use super::verified::VerifiedPasswords;
 use super::{StoredPassword, User};
 use crate::config::{Config, Settings};
@@ -27,6 +29,7 @@ const INCORRECT: &str = "Name or password is incorrect.";
 pub struct Accounts {
     admins: ArcSwap<HashMap<String, Arc<StoredPassword>>>,
     verified: VerifiedPasswords,
+    lockout: Lockout,
     hashing: Semaphore,
 }
 
@@ -51,6 +54,7 @@ impl Accounts {
         let accounts = Self {
             admins: ArcSwap::default(),
             verified: VerifiedPasswords::new()?,
+            lockout: Lockout::default(),
             hashing: Semaphore::new(HASHES_AT_A_TIME),
         };
         accounts.reload(config);
@@ -79,6 +83,7 @@ impl Accounts {
     pub async fn identify(
         &self,
         headers: &HeaderMap,
+        peer: IpAddr,
         settings: &Settings,
     ) -> Result<Identity, Failure> {
         if let Some(identity) = self.by_cookie(headers, settings)? {
@@ -87,22 +92,34 @@ impl Accounts {
         let Some((name, password)) = basic_credentials(headers)? else {
             return Ok(Identity::default());
         };
-        let user = self.log_in(&name, &password).await?;
+        let client = client_address(headers, peer);
+        let user = self.log_in(&name, &password, client, settings).await?;
         Ok(Identity { user, handler: Some("default"), fresh_cookie: None })
     }
 
-    /// The user of this name and password.
+    /// The user of this name and password, who asks from this address.
     ///
     /// # Errors
     ///
-    /// 401 `Name or password is incorrect.`
-    pub async fn log_in(&self, name: &str, password: &str) -> Result<User, Failure> {
-        let admins = self.admins.load();
-        let Some(stored) = admins.get(name) else { return Err(Failure::unauthorized(INCORRECT)) };
-        if self.verified.contains(name, password, stored) || self.verify(password, stored).await {
-            self.verified.insert(name, password, stored);
+    /// 401 `Name or password is incorrect.`; 403 after too many wrong ones.
+    pub async fn log_in(
+        &self,
+        name: &str,
+        password: &str,
+        client: IpAddr,
+        settings: &Settings,
+    ) -> Result<User, Failure> {
+        let stored = self.admins.load().get(name).cloned();
+        let Some(stored) = stored else { return Err(Failure::unauthorized(INCORRECT)) };
+        self.lockout.check(client, name, stored.salt(), settings)?;
+        if self.verified.contains(name, password, &stored) {
             return Ok(User::admin(name));
         }
+        if self.verify(password, &stored).await {
+            self.verified.insert(name, password, &stored);
+            return Ok(User::admin(name));
+        }
+        self.lockout.count(client, name, stored.salt(), settings);
         Err(Failure::unauthorized(INCORRECT))
     }
 
@@ -154,6 +171,17 @@ pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
+/// The address a request comes from. A proxy on this machine speaks for others; what anyone else
+/// says about whom they speak for proves nothing.
+pub(crate) fn client_address(headers: &HeaderMap, peer: IpAddr) -> IpAddr {
+    if !peer.is_loopback() {
+        return peer;
+    }
+    let forwarded = headers.get("x-forwarded-for").and_then(|value| value.to_str().ok());
+    let last = forwarded.and_then(|list| list.rsplit(',').next());
+    last.and_then(|address| address.trim().parse().ok()).unwrap_or(peer)
+}
+
 /// Name and password of an `Authorization: Basic` header. `_:_` stands for nobody, so that a
 /// browser can be made to forget what it knows.
 fn basic_credentials(headers: &HeaderMap) -> Result<Option<(String, String)>, Failure> {
@@ -177,6 +205,18 @@ fn basic_credentials(headers: &HeaderMap) -> Result<Option<(String, String)>, Fa
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+    #[test]
+    fn only_a_proxy_on_this_machine_is_believed() {
+        let mut headers = HeaderMap::new();
+        headers.insert("x-forwarded-for", "1.1.1.1, 2.2.2.2".parse().unwrap());
+        let there: IpAddr = "3.3.3.3".parse().unwrap();
+        assert_eq!(client_address(&headers, HERE).to_string(), "2.2.2.2");
+        assert_eq!(client_address(&headers, there), there);
+        assert_eq!(client_address(&HeaderMap::new(), HERE), HERE);
+    }
 
     /// Checks what an `Authorization` header comes to.
     fn check(header: &str, expected: Option<(&str, &str)>) {
@@ -215,12 +255,20 @@ mod tests {
 
     #[tokio::test]
     async fn passwords_let_in_whom_they_should() {
-        let (accounts, _) = accounts("secret");
+        let (accounts, settings) = accounts("secret");
+        let log_in = async |name, password| {
+            let user = accounts.log_in(name, password, HERE, &settings).await;
+            user.map_or_else(|failure| failure.status().as_u16(), |user| u16::from(user.is_admin()))
+        };
         for _ in 0..2 {
-            assert!(accounts.log_in("anna", "secret").await.unwrap().is_admin());
-            assert_eq!(accounts.log_in("anna", "wrong").await.unwrap_err().status(), 401);
+            assert_eq!(log_in("anna", "secret").await, 1);
+            assert_eq!(log_in("anna", "wrong").await, 401);
+            assert_eq!(log_in("otto", "secret").await, 401);
         }
-        assert_eq!(accounts.log_in("otto", "secret").await.unwrap_err().status(), 401);
+        for _ in 0..3 {
+            assert_eq!(log_in("anna", "wrong").await, 401);
+        }
+        assert_eq!(log_in("anna", "secret").await, 403, "after five wrong ones nothing helps");
     }
 
     #[tokio::test]
@@ -230,7 +278,7 @@ mod tests {
         let aged = |age: u64| cookie::issue("anna", "s3cret", &salt, now() - age);
         for (age, known, renewed) in [(0, true, false), (120, true, true), (600, false, false)] {
             let headers = cookie_header(&aged(age));
-            let identity = accounts.identify(&headers, &settings).await.unwrap();
+            let identity = accounts.identify(&headers, HERE, &settings).await.unwrap();
             assert_eq!(identity.user.is_admin(), known, "{age} s old");
             assert_eq!(identity.fresh_cookie.is_some(), renewed, "{age} s old");
         }
@@ -240,9 +288,10 @@ mod tests {
     async fn bad_cookies() {
         let (accounts, settings) = accounts("secret");
         let forged = cookie_header(&cookie::issue("anna", "guess", "salt", now()));
-        let identity = accounts.identify(&forged, &settings).await.unwrap();
+        let identity = accounts.identify(&forged, HERE, &settings).await.unwrap();
         assert_eq!(identity.user, User::default());
-        let garbage = accounts.identify(&cookie_header("garbage"), &settings).await.unwrap_err();
+        let garbage =
+            accounts.identify(&cookie_header("garbage"), HERE, &settings).await.unwrap_err();
         assert_eq!(garbage.status(), 400);
     }
 }

@@ -10,13 +10,14 @@
 mod accounts;
 pub mod cookie;
 mod first_start;
+mod lockout;
 mod password;
 mod security;
 mod user;
 mod verified;
 
-pub(crate) use accounts::now;
 pub use accounts::{Accounts, Identity};
+pub(crate) use accounts::{client_address, now};
 pub(crate) use first_start::hash_unless_hashed;
 pub use first_start::{FirstAdmin, ensure_admin};
 pub use password::{HashError, Prf, StoredPassword};

@@ -35,6 +35,12 @@ allow_persistent_cookies = true
 iterations = 600000
 authentication_redirect = /_utils/session.html
 
+[chttpd_auth_lockout]
+mode = enforce
+threshold = 5
+max_lifetime = 300000
+max_objects = 10000
+
 [attachments]
 compression_level = 8
 compressible_types = text/*, application/javascript, application/json, application/xml

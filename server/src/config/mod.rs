@@ -13,4 +13,4 @@ mod layers;
 mod settings;
 
 pub use layers::{Config, ConfigError, Sections};
-pub use settings::{Settings, UuidAlgorithm, UuidFormat};
+pub use settings::{LockoutMode, Settings, UuidAlgorithm, UuidFormat};

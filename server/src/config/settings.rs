@@ -77,6 +77,15 @@ pub struct Settings {
     pub authentication_db: Option<String>,
     /// `[chttpd_auth] iterations` of PBKDF2 for new password hashes.
     pub password_iterations: u32,
+    /// `[chttpd_auth_lockout] mode`.
+    pub lockout_mode: LockoutMode,
+    /// `[chttpd_auth_lockout] threshold`: wrong passwords after which an account is locked for
+    /// the address they came from.
+    pub lockout_threshold: u32,
+    /// `[chttpd_auth_lockout] max_lifetime`, in milliseconds from the first wrong password.
+    pub lockout_lifetime_ms: u64,
+    /// `[chttpd_auth_lockout] max_objects`: addresses and users that are remembered.
+    pub lockout_max_objects: usize,
     /// `[attachments] compression_level`, 0 to 9; 0 is off.
     pub compression_level: u32,
     /// `[attachments] compressible_types`.
@@ -95,6 +104,17 @@ pub struct Settings {
     pub utc_id_suffix: String,
     /// `[uuids] max_count`.
     pub max_uuids: usize,
+}
+
+/// What happens to those who guess passwords.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LockoutMode {
+    /// They are refused for a while.
+    Enforce,
+    /// They are logged.
+    Warn,
+    /// Nothing.
+    Off,
 }
 
 /// How ids are made, see `[uuids] algorithm`.
@@ -137,6 +157,7 @@ impl Settings {
     pub(super) fn read(layers: &Layers) -> Result<Self, ConfigError> {
         let (couchdb, http) = (Options { layers, sections: &["couchdb"] }, Options::http(layers));
         let auth = Options { layers, sections: &["chttpd_auth", "couch_httpd_auth"] };
+        let lockout = Options { layers, sections: &["chttpd_auth_lockout"] };
         let uuids = Options { layers, sections: &["uuids"] };
         Ok(Self {
             bind_address: http.text("bind_address").unwrap_or_default(),
@@ -174,6 +195,10 @@ impl Settings {
             authentication_redirect: auth.text("authentication_redirect").unwrap_or_default(),
             authentication_db: auth.text("authentication_db"),
             password_iterations: auth.number("iterations")?,
+            lockout_mode: lockout.lockout_mode()?,
+            lockout_threshold: lockout.number("threshold")?,
+            lockout_lifetime_ms: lockout.number("max_lifetime")?,
+            lockout_max_objects: lockout.number("max_objects")?,
             compression_level: Options { layers, sections: &["attachments"] }
                 .number("compression_level")?,
             compressible_types: Options { layers, sections: &["attachments"] }
@@ -267,6 +292,15 @@ impl<'l> Options<'l> {
     fn attachments_csp(&self) -> Result<Option<String>, ConfigError> {
         let enabled = self.flag("attachments_enable")?;
         Ok(self.text("attachments_header_value").filter(|_| enabled))
+    }
+
+    fn lockout_mode(&self) -> Result<LockoutMode, ConfigError> {
+        match self.find("mode") {
+            Some("enforce") | None => Ok(LockoutMode::Enforce),
+            Some("warn") => Ok(LockoutMode::Warn),
+            Some("off") => Ok(LockoutMode::Off),
+            Some(other) => Err(self.wrong("mode", other, "none of enforce, warn and off")),
+        }
     }
 
     fn uuid_algorithm(&self) -> Result<UuidAlgorithm, ConfigError> {

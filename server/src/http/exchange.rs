@@ -96,7 +96,9 @@ async fn run(request: &mut Request, settings: &Settings) -> Outcome {
     if let Some(query) = request.uri.query() {
         request.query = Query::parse(query)?;
     }
-    request.identity = request.app.accounts().identify(&request.headers, settings).await?;
+    let accounts = request.app.accounts();
+    let identity = accounts.identify(&request.headers, request.peer.ip(), settings).await?;
+    request.identity = identity;
     require_valid_user(request, settings)?;
     routes::answer(request).await
 }

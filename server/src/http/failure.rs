@@ -19,8 +19,7 @@ pub struct Failure {
     status: StatusCode,
     error: Cow<'static, str>,
     reason: Cow<'static, str>,
-    /// Headers of the answer; failures that need some are rare, so they don't widen the rest.
-    headers: Option<Box<Vec<(HeaderName, HeaderValue)>>>,
+    headers: Vec<(HeaderName, HeaderValue)>,
     closes: bool,
 }
 
@@ -31,7 +30,13 @@ impl Failure {
         error: impl Into<Cow<'static, str>>,
         reason: impl Into<Cow<'static, str>>,
     ) -> Self {
-        Self { status, error: error.into(), reason: reason.into(), headers: None, closes: false }
+        Self {
+            status,
+            error: error.into(),
+            reason: reason.into(),
+            headers: Vec::new(),
+            closes: false,
+        }
     }
 
     /// 400 `bad_request`.
@@ -129,7 +134,7 @@ impl Failure {
     /// The same failure with one more header in its answer.
     #[must_use]
     pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.headers.get_or_insert_default().push((name, value));
+        self.headers.push((name, value));
         self
     }
 
@@ -150,7 +155,7 @@ impl Failure {
 
     /// Headers to be sent with the answer.
     pub fn headers(&self) -> &[(HeaderName, HeaderValue)] {
-        self.headers.as_deref().map(Vec::as_slice).unwrap_or_default()
+        &self.headers
     }
 
     /// Whether the connection must be closed after the answer.

@@ -1,10 +1,11 @@
 //! `/_session`: who am I, logging in, logging out.
 
+use arc_swap::Guard;
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, LOCATION, SET_COOKIE};
 use serde_json::{Value, json};
 
-use crate::auth::User;
+use crate::auth::{User, client_address};
 use crate::http::{Failure, Outcome, Query, Reply, Request};
 
 /// GET.
@@ -29,8 +30,9 @@ pub(super) fn get(request: &Request) -> Outcome {
 /// POST: logs in with a form or a JSON object.
 pub(super) async fn post(request: &mut Request) -> Outcome {
     let (name, password) = credentials(request).await?;
-    let app = request.app.clone();
-    match app.accounts().log_in(&name, &password).await {
+    let client = client_address(&request.headers, request.peer.ip());
+    let settings = Guard::into_inner(request.app.settings());
+    match request.app.accounts().log_in(&name, &password, client, &settings).await {
         Ok(user) => logged_in(request, &user),
         Err(failure) => {
             if let Some(target) = redirect_target(request, "fail") {

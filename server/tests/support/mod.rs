@@ -2,6 +2,7 @@
 //! small enough to send what no proper client would.
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 mod client;
 
