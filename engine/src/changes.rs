@@ -9,6 +9,7 @@ use crate::{
     database::{GetOptions, ShowOptions},
     document::{ChangeEntry, DocHead, OtherLeaf, entry::encode_change, splice::write_rev},
     error::Result,
+    find::Selector,
     json::write_string,
     name,
     read::{Meta, Reader},
@@ -51,6 +52,12 @@ pub trait DocumentFilter: fmt::Debug + Send + Sync {
     /// # Errors
     /// Those of the filter; they end the feed.
     fn passes(&self, document: &[u8]) -> Result<bool>;
+}
+
+impl DocumentFilter for Selector {
+    fn passes(&self, document: &[u8]) -> Result<bool> {
+        Ok(self.matches(document))
+    }
 }
 
 /// Rewrites the `doc` of a row, for instance to keep only some of its members.

@@ -75,8 +75,7 @@ impl DiskStores {
         for segment in name.split('/') {
             path.push(if segment.is_empty() { EMPTY_SEGMENT } else { segment });
         }
-        path.add_extension(EXTENSION);
-        path
+        with_suffix(path, EXTENSION)
     }
 
     /// Adds the names of the databases in `folder`, whose own name is `prefix`.
@@ -114,8 +113,7 @@ impl Stores for DiskStores {
         if let Some(folder) = path.parent() {
             self.disk.create_dir_all(folder).map_err(|error| failed("create", folder, error))?;
         }
-        let mut unfinished = path.clone();
-        unfinished.add_extension(UNFINISHED);
+        let unfinished = with_suffix(path.clone(), UNFINISHED);
         if exists(&*self.disk, &unfinished)? {
             // Left behind by a crash, or by a creation that failed.
             self.disk.remove(&unfinished).map_err(|error| failed("remove", &unfinished, error))?;
@@ -148,6 +146,14 @@ impl Stores for DiskStores {
         names.retain(|name| name::check_database(name).is_ok());
         Ok(names)
     }
+}
+
+/// The path with a point and `suffix` behind its last segment.
+fn with_suffix(path: PathBuf, suffix: &str) -> PathBuf {
+    let mut path = path.into_os_string();
+    path.push(".");
+    path.push(suffix);
+    path.into()
 }
 
 fn exists(disk: &dyn Disk, path: &Path) -> Result<bool> {

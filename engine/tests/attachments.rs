@@ -1,4 +1,5 @@
 //! Attachments: staged, sent inline, kept by stubs, shared, read back.
+#![allow(clippy::unwrap_used, reason = "a failure here is a failed test")]
 
 mod support;
 

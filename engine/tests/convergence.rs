@@ -1,5 +1,6 @@
 //! Two databases that were edited independently and replicated both ways end with the same trees and
 //! the same winners, whatever was done in whatever order.
+#![allow(clippy::unwrap_used, reason = "a failure here is a failed test")]
 
 mod support;
 

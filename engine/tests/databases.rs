@@ -1,4 +1,5 @@
 //! The registry: creating, opening, deleting, listing, closing.
+#![allow(clippy::unwrap_used, reason = "a failure here is a failed test")]
 
 mod support;
 

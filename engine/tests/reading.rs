@@ -1,4 +1,5 @@
 //! What reads, listings and feeds show.
+#![allow(clippy::unwrap_used, reason = "a failure here is a failed test")]
 
 mod support;
 
@@ -224,7 +225,8 @@ fn design_and_local_documents_have_listings_of_their_own() {
     put(&db, r#"{"_id":"_local/purge-x"}"#).unwrap();
     let design = AllDocsQuery { namespace: Namespace::Design, ..AllDocsQuery::default() };
     let rows = all_docs(&db, &design);
-    assert_eq!((rows.head.unwrap().total_rows, rows.head.unwrap().offset), (Some(1), Some(4)));
+    // Four documents are passed over, but CouchDB never says more than the total.
+    assert_eq!((rows.head.unwrap().total_rows, rows.head.unwrap().offset), (Some(1), Some(1)));
     assert_eq!(ids(&db, &design), ["_design/x"]);
     let local =
         AllDocsQuery { namespace: Namespace::Local, include_docs: true, ..AllDocsQuery::default() };

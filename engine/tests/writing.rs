@@ -1,4 +1,5 @@
 //! Which writes are accepted, and what they leave behind. Expected revisions are those CouchDB gave.
+#![allow(clippy::unwrap_used, reason = "a failure here is a failed test")]
 
 mod support;
 

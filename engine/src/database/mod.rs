@@ -30,7 +30,6 @@ pub use settings::{
 use crate::{
     attachment::AttachmentSettings,
     error::Result,
-    name,
     notify::{Changed, Notifier, Wake},
     read::Reader,
     sequence::{self, Since, Uuid},

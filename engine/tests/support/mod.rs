@@ -1,5 +1,6 @@
 //! What the tests of the engine's operations have in common.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "a failure here is a failed test")]
 
 use std::{ops::ControlFlow, sync::Arc};
 

@@ -1,6 +1,8 @@
 //! Does a document match? Fields are looked up in the document's text; only the values asked about are
 //! taken out of it.
 
+use std::cmp::Ordering;
+
 use super::{Condition, Selector};
 use crate::{
     collation::compare,
@@ -16,18 +18,33 @@ pub(super) fn matches(selector: &Selector, json: &[u8]) -> bool {
         Selector::Nor(none) => !none.iter().any(|selector| matches(selector, json)),
         Selector::Not(selector) => !matches(selector, json),
         Selector::Field(path, condition) => match path.find(json) {
-            Found::Value(value) => holds(condition, value),
+            Found::Value(value) if path.parts().eq(["_id"]) => holds(condition, value, compare_ids),
+            Found::Value(value) => holds(condition, value, compare),
             Found::Nothing => *condition == Condition::Exists(false),
             Found::NoWay => false,
         },
     }
 }
 
+/// An order of values.
+type Order = fn(&Value, &Value) -> Ordering;
+
+/// The order of a document's id and anything it is compared with: CouchDB takes ids as bytes, and
+/// strings come after all other values.
+fn compare_ids(id: &Value, other: &Value) -> Ordering {
+    match (id, other) {
+        (Value::String(id), Value::String(other)) => id.cmp(other),
+        (Value::String(_), _) => Ordering::Greater,
+        (_, Value::String(_)) => Ordering::Less,
+        _ => compare(id, other),
+    }
+}
+
 /// True if the condition holds for a field's value.
-fn holds(condition: &Condition, json: &[u8]) -> bool {
+fn holds(condition: &Condition, json: &[u8], order: Order) -> bool {
     match condition {
         Condition::Exists(exists) => *exists,
-        Condition::Not(condition) => !holds(condition, json),
+        Condition::Not(condition) => !holds(condition, json, order),
         Condition::Type(name) => type_name(json) == name,
         Condition::Size(size) => is_array(json) && raw::items(json).count() as u64 == *size,
         Condition::ElemMatch(selector) => {
@@ -44,10 +61,14 @@ fn holds(condition: &Condition, json: &[u8]) -> bool {
         Condition::Regex(pattern) => text(json).is_some_and(|text| pattern.is_match(&text)),
         Condition::BeginsWith(prefix) => text(json).is_some_and(|text| text.starts_with(prefix)),
         Condition::Compare(comparison, argument) => {
-            value(json).is_some_and(|value| comparison.holds(compare(&value, argument)))
+            value(json).is_some_and(|value| comparison.holds(order(&value, argument)))
         }
-        Condition::In(arguments) => value(json).is_some_and(|value| is_in(&value, arguments)),
-        Condition::NotIn(arguments) => value(json).is_some_and(|value| !is_in(&value, arguments)),
+        Condition::In(arguments) => {
+            value(json).is_some_and(|value| is_in(&value, arguments, order))
+        }
+        Condition::NotIn(arguments) => {
+            value(json).is_some_and(|value| !is_in(&value, arguments, order))
+        }
         Condition::Mod { divisor, remainder } => {
             value(json).and_then(|value| rem(&value, *divisor)) == Some(*remainder)
         }
@@ -79,9 +100,9 @@ fn type_name(json: &[u8]) -> &'static str {
 }
 
 /// True if the value, or for an array one of its items, equals one of `arguments`.
-fn is_in(value: &Value, arguments: &[Value]) -> bool {
+fn is_in(value: &Value, arguments: &[Value], order: Order) -> bool {
     let equals_one =
-        |value: &Value| arguments.iter().any(|argument| compare(value, argument).is_eq());
+        |value: &Value| arguments.iter().any(|argument| order(value, argument).is_eq());
     match value {
         Value::Array(items) => items.iter().any(equals_one),
         value => equals_one(value),
