@@ -115,7 +115,7 @@ impl Reader {
             (None, OpenRevs::These(_)) => RevTree::new(),
         };
         match revs {
-            OpenRevs::All => nodes = tree.leaves().into_iter().rev().collect(),
+            OpenRevs::All => nodes = tree.leaves(),
             OpenRevs::These(revs) => {
                 for rev in revs {
                     match tree.find(rev) {
