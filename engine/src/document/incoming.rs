@@ -102,8 +102,10 @@ pub enum AttachmentSource {
         /// MD5 of the part, if announced.
         digest: Option<[u8; 16]>,
     },
-    /// In the store already.
+    /// In the store already, waiting for this document.
     Staged(StagedAttachment),
+    /// In the store already, as another document's or revision's, whose position it keeps.
+    Copied(StagedAttachment),
 }
 
 impl Document {
@@ -308,7 +310,9 @@ impl Specials {
             let bytes = match &attachment.source {
                 AttachmentSource::Inline(bytes) => bytes.len() as u64,
                 AttachmentSource::Follows { length, .. } => length.unwrap_or(0),
-                AttachmentSource::Staged(staged) => staged.stored_len,
+                AttachmentSource::Staged(staged) | AttachmentSource::Copied(staged) => {
+                    staged.stored_len
+                }
                 AttachmentSource::Stub => 0,
             };
             if bytes > limits.attachment_bytes {

@@ -151,7 +151,7 @@ impl Digits {
     }
 }
 
-impl fmt::Write for Digits {
+impl Write for Digits {
     fn write_str(&mut self, part: &str) -> fmt::Result {
         let end = self.length + part.len();
         self.text.get_mut(self.length..end).ok_or(fmt::Error)?.copy_from_slice(part.as_bytes());

@@ -16,13 +16,8 @@ use crate::{
 pub use members::Member;
 use members::Names;
 
-/// An array or object that is being read.
-struct Open {
-    /// Where it begins in the output.
-    start: usize,
-    /// For an object, how many names lay on the stack when it began.
-    names: Option<usize>,
-}
+/// An array or object that is being read: for an object, how many names lay on the stack when it began.
+type Open = Option<usize>;
 
 /// Reads JSON values from a text.
 ///
@@ -81,6 +76,7 @@ impl<'i> Scanner<'i> {
             while ended {
                 if self.open.is_empty() {
                     self.flush(out);
+                    self.names.drop_marked(out);
                     return Ok(());
                 }
                 ended = self.after_value(out)?;
@@ -170,7 +166,7 @@ impl<'i> Scanner<'i> {
         if self.open.len() == MAX_DEPTH {
             return Err(Error::InvalidJson);
         }
-        self.open.push(Open { start: self.place(out), names });
+        self.open.push(names);
         self.at += 1;
         self.skip_blanks_within(out);
         Ok(())
@@ -180,7 +176,7 @@ impl<'i> Scanner<'i> {
     /// container's end. Returns true if the container, itself a value, has ended.
     fn after_value(&mut self, out: &mut Vec<u8>) -> Result<bool> {
         self.skip_blanks_within(out);
-        let in_object = self.open.last().is_some_and(|open| open.names.is_some());
+        let in_object = matches!(self.open.last(), Some(Some(_)));
         match (self.byte(), in_object) {
             (b',', _) => {
                 self.at += 1;
@@ -222,10 +218,10 @@ impl<'i> Scanner<'i> {
     /// Ends the innermost container at its closing bracket.
     fn close(&mut self, out: &mut Vec<u8>) -> Result<()> {
         let open = self.open.pop().ok_or(Error::InvalidJson)?;
-        if let Some(names) = open.names {
+        if let Some(names) = open {
             if self.names.may_repeat(names) {
                 self.flush(out);
-                self.names.drop_repeated(names, open.start, out);
+                self.names.mark_repeated(names, out);
             }
             let end = self.place(out);
             self.names.end_object(names, end, self.open.is_empty());

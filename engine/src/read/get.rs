@@ -197,7 +197,7 @@ impl Reader {
                 identity_len: record.identity_len,
                 place: record.place,
             };
-            (record, AttachmentSource::Staged(staged))
+            (record, AttachmentSource::Copied(staged))
         };
         let options = GetOptions { rev: rev.cloned(), ..GetOptions::default() };
         self.draft(&self.get(id, &options)?, to, shared)

@@ -338,3 +338,81 @@ fn magnitude(digits: &str) -> Vec<u8> {
     }
     limbs.iter().flat_map(|limb| limb.to_le_bytes()).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn term(json: &str) -> Vec<u8> {
+        let body = Body::parse(json.as_bytes()).unwrap();
+        let mut out = Vec::new();
+        write_edit(false, None, &body, &[], &mut out);
+        out
+    }
+
+    /// The term of the member `x` of a body.
+    #[track_caller]
+    fn check(json: &str, expected: &[u8]) {
+        let term = term(&format!("{{\"x\":{json}}}"));
+        // Version, list of five, `false`, two zeros, the body up to its only value …
+        let front = [1 + 5 + 8 + 2 + 2, 2 + 5 + 2 + 5 + 1].iter().sum();
+        // … and behind it the ends of the body's list, of no attachments, of the whole.
+        assert_eq!(&term[front..term.len() - 3], expected, "{json}");
+    }
+
+    #[test]
+    fn integers_of_all_sizes() {
+        check("255", &[97, 255]);
+        check("256", &[98, 0, 0, 1, 0]);
+        check("-1", &[98, 255, 255, 255, 255]);
+        check("2147483648", &[110, 4, 0, 0, 0, 0, 128]);
+        check("-2147483649", &[110, 4, 1, 1, 0, 0, 128]);
+        check("18446744073709551616", &[110, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+        let digits = format!("1{}", "0".repeat(700));
+        let large = term(&format!("{{\"x\":{digits}}}"));
+        // 10^700 has 2326 bits: 291 bytes, one of them zero for each of its factors 256.
+        assert!(large.windows(5).any(|bytes| bytes == [111, 0, 0, 1, 35]));
+    }
+
+    #[test]
+    fn arrays_of_bytes_are_strings() {
+        check("[]", &[106]);
+        check("[0,255]", &[107, 0, 2, 0, 255]);
+        check("[0,256]", &[108, 0, 0, 0, 2, 97, 0, 98, 0, 0, 1, 0, 106]);
+        check("[1.0]", &[108, 0, 0, 0, 1, 70, 63, 240, 0, 0, 0, 0, 0, 0, 106]);
+        check("[[1],[]]", &[108, 0, 0, 0, 2, 107, 0, 1, 1, 106, 106]);
+        check("[{}]", &[108, 0, 0, 0, 1, 104, 1, 106, 106]);
+        let long = |length: usize| term(&format!("{{\"x\":[{}]}}", vec!["7"; length].join(",")));
+        assert!(long(65535).len() < 70_000 && long(65536).len() > 130_000);
+    }
+
+    #[test]
+    fn strings_and_literals() {
+        check(r#""a\"\u0001\né""#, &[109, 0, 0, 0, 6, b'a', b'"', 1, b'\n', 0xc3, 0xa9]);
+        check("null", b"d\0\x04null");
+        check("-0.0", &[70, 128, 0, 0, 0, 0, 0, 0, 0]);
+        check("0.0", &[70, 0, 0, 0, 0, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn large_integers_are_converted_exactly() {
+        let mut bytes = magnitude("340282366920938463463374607431768211455");
+        bytes.truncate(16);
+        assert_eq!(bytes, [255; 16]);
+        assert_eq!(
+            magnitude("1000000000000000000000")[..9],
+            1_000_000_000_000_000_000_000u128.to_le_bytes()[..9]
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn damaged_bodies_do_no_harm(text in r#"[{}\[\]":,a0-9.\\ -]{0,40}"#, bytes in prop::collection::vec(any::<u8>(), 0..40)) {
+            for text in [text.into_bytes(), bytes] {
+                let _ = revision_id(false, None, &Body::from_stored(text), &[]);
+            }
+        }
+    }
+}

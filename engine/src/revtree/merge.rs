@@ -97,7 +97,7 @@ impl RevTree {
     }
 
     /// The first node of this revision in the tree below `root`, smaller ids first.
-    fn find_below(&self, root: u32, rev: &Rev) -> Option<u32> {
+    pub(super) fn find_below(&self, root: u32, rev: &Rev) -> Option<u32> {
         let mut at = root;
         loop {
             let node = self.node(at);

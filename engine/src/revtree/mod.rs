@@ -140,25 +140,31 @@ impl RevTree {
     }
 
     /// Where a revision is. If the same revision stands in several branches (which only histories
-    /// made up by hand can bring about), a leaf is preferred, then one with a body.
+    /// made up by hand can bring about), it is the one CouchDB comes by first: below the first root,
+    /// smaller ids first.
     #[must_use]
     pub fn find(&self, rev: &Rev) -> Option<NodeIndex> {
-        self.indexes()
-            .filter(|node| self.rev(*node) == rev)
-            .max_by_key(|node| (self.is_leaf(*node), self.stored(*node).is_some()))
+        let mut found = self.indexes().filter(|node| self.rev(*node) == rev);
+        let only = found.next()?;
+        if found.next().is_none() {
+            return Some(only);
+        }
+        self.roots.iter().find_map(|root| self.find_below(*root, rev)).map(NodeIndex)
     }
 
     /// Where a leaf of this revision is.
     #[must_use]
     pub fn find_leaf(&self, rev: &Rev) -> Option<NodeIndex> {
-        self.find(rev).filter(|node| self.is_leaf(*node))
+        self.indexes().find(|node| self.rev(*node) == rev && self.is_leaf(*node))
     }
 
     /// All leaves: the winner first, then the other live ones, then the deleted ones, each in
     /// descending order of their revisions.
     #[must_use]
     pub fn leaves(&self) -> Vec<NodeIndex> {
-        let mut leaves: Vec<_> = self.indexes().filter(|node| self.is_leaf(*node)).collect();
+        let mut leaves = self.leaves_by_branch();
+        // Of equal ones, which differ by their histories only, CouchDB turns the order round.
+        leaves.reverse();
         leaves.sort_by(|a, b| self.rank(*b).cmp(&self.rank(*a)));
         leaves
     }
@@ -185,8 +191,8 @@ impl RevTree {
     /// The leaf that every replica with the same revisions takes for the document's current one.
     #[must_use]
     pub fn winner(&self) -> Option<NodeIndex> {
-        let leaves = self.indexes().filter(|node| self.is_leaf(*node));
-        leaves.max_by(|a, b| self.rank(*a).cmp(&self.rank(*b)))
+        let leaves = self.leaves_by_branch();
+        leaves.into_iter().max_by(|a, b| self.rank(*a).cmp(&self.rank(*b)))
     }
 
     /// The live leaves besides the winner, highest first.

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use settee_storage::{DocWeight, Transaction};
+use settee_storage::{BlobRef, DocWeight, Transaction};
 
 use super::{
     local,
@@ -64,17 +64,17 @@ pub(super) fn apply(
         }
         let is_design = DocKind::of(&first.id) == DocKind::Design;
         let mut document = Document::load(transaction, rules, first.id.clone())?;
-        let mut next = Some(first);
-        while let Some(doc) = next {
+        let mut docs = vec![first];
+        docs.extend(std::iter::from_fn(|| prepared.next_if(|next| next.id == document.id)));
+        for (news, doc) in document.news(&docs)?.into_iter().zip(docs) {
             let place = doc.place;
-            let result = match document.edit(transaction, doc) {
+            let result = match document.edit(transaction, doc, news) {
                 Ok(rev) => Ok(rev),
                 Err(refusal @ (Error::Conflict | Error::InvalidDesignDoc(_))) => Err(refusal),
                 Err(error) => return Err(error),
             };
-            validated |= result.is_ok() && !is_design;
+            validated |= news && result.is_ok() && !is_design;
             applied.results.push((place, result));
-            next = prepared.next_if(|next| next.id == document.id);
         }
         let wrote = document.store(transaction)?;
         wrote_design |= wrote && is_design;
@@ -122,13 +122,19 @@ impl<'r> Document<'r> {
         Ok(Document { id, rules, tree, changed: false })
     }
 
-    fn edit(&mut self, transaction: &mut dyn Transaction, doc: Prepared) -> Result<Rev> {
+    fn edit(
+        &mut self,
+        transaction: &mut dyn Transaction,
+        doc: Prepared,
+        news: bool,
+    ) -> Result<Rev> {
         if DocKind::of(&doc.id) == DocKind::Design && !doc.deleted {
             self.rules.database.check_design(&doc.body)?;
         }
         match self.rules.mode {
             WriteMode::Interactive => self.edit_interactively(transaction, doc),
-            WriteMode::Replicated => self.take_replicated(transaction, doc),
+            WriteMode::Replicated if news => self.take_replicated(transaction, doc),
+            WriteMode::Replicated => named(&doc).cloned(),
         }
     }
 
@@ -184,7 +190,13 @@ impl<'r> Document<'r> {
             };
         }
         let rev = doc.rev.as_ref().ok_or(Error::Conflict)?;
-        self.tree.find_leaf(rev).map(Placement::Below).ok_or(Error::Conflict)
+        // Of a revision that stands in several branches, CouchDB finds the leaf if it looks for leaves,
+        // and otherwise the first of all.
+        let parent = match self.rules.checked {
+            true => self.tree.find_leaf(rev),
+            false => self.tree.find(rev).filter(|node| self.tree.is_leaf(*node)),
+        };
+        parent.map(Placement::Below).ok_or(Error::Conflict)
     }
 
     /// Stores the revision the client gave, wherever its history puts it.
@@ -193,12 +205,9 @@ impl<'r> Document<'r> {
         transaction: &mut dyn Transaction,
         mut doc: Prepared,
     ) -> Result<Rev> {
-        let rev = doc.rev.clone().ok_or_else(|| {
-            let reason =
-                "When `new_edits: false`, the document needs `_rev` or `_revisions` specified";
-            Error::BadRequest(reason.into())
-        })?;
-        let known = self.known(&rev, doc.history.first());
+        let rev = named(&doc)?.clone();
+        let ids = doc.path();
+        let known = self.known(&rev, &ids);
         let stored = match known.and_then(|node| self.tree.stored(node)) {
             Some(stored) => *stored,
             None => {
@@ -207,8 +216,6 @@ impl<'r> Document<'r> {
                 self.put_body(transaction, &doc, &attachments)?
             }
         };
-        let ids: Vec<RevId> =
-            std::iter::once(rev.id.clone()).chain(doc.history.iter().cloned()).collect();
         let before = self.tree.len();
         let merged = self.tree.merge(rev.generation, &ids, stored);
         // A revision that was known gives news only by its body or by ancestors it brings along.
@@ -216,15 +223,28 @@ impl<'r> Document<'r> {
         Ok(rev)
     }
 
-    /// Where a revision is already, with its body. Below another parent it is another revision, though
-    /// only histories made up by hand bring the same id about twice.
-    fn known(&self, rev: &Rev, parent: Option<&RevId>) -> Option<NodeIndex> {
-        let has_parent = |node: &NodeIndex| match (parent, self.tree.parent(*node)) {
-            (Some(id), Some(parent)) => self.tree.rev(parent).id == *id,
-            _ => true,
+    /// Where the revision stands with its body and with this history, as far as both go back.
+    fn known(&self, rev: &Rev, ids: &[RevId]) -> Option<NodeIndex> {
+        let agrees = |node: &NodeIndex| {
+            self.tree.path(*node).zip(ids).all(|(node, id)| &self.tree.rev(node).id == id)
         };
         let mut nodes = self.tree.indexes().filter(|node| self.tree.rev(*node) == rev);
-        nodes.find(|node| self.tree.stored(*node).is_some() && has_parent(node))
+        nodes.find(agrees).filter(|node| self.tree.stored(*node).is_some())
+    }
+
+    /// Which of the documents give news at their leaves. Where CouchDB looks first, replicated
+    /// revisions that are no leaf afterwards, or were one before, are passed over.
+    fn news(&self, docs: &[Prepared]) -> Result<Vec<bool>> {
+        if !self.rules.checked || self.rules.mode == WriteMode::Interactive {
+            return Ok(vec![true; docs.len()]);
+        }
+        let mut merged = self.tree.clone();
+        for doc in docs {
+            merged.merge(named(doc)?.generation, &doc.path(), UNWRITTEN);
+        }
+        let is_news =
+            |rev: &Rev| merged.find_leaf(rev).is_some() && self.tree.find_leaf(rev).is_none();
+        docs.iter().map(|doc| named(doc).map(is_news)).collect()
     }
 
     /// The newest of the ancestors a client named whose body is there, for stubs to be looked up in.
@@ -236,8 +256,8 @@ impl<'r> Document<'r> {
     }
 
     /// The records of a document's attachments: stubs taken from the parent, bytes stored unless the
-    /// document has the same bytes already. New ones came in with the generation `position`, or else
-    /// with the one the client says.
+    /// document has the same bytes already. New ones came in with the generation `position`; where
+    /// there is none, the client says with which.
     fn attachments(
         &self,
         transaction: &mut dyn Transaction,
@@ -259,6 +279,7 @@ impl<'r> Document<'r> {
             .map(|attachment| match &attachment.source {
                 Source::Stub => self.resolve(attachment, parents.as_deref()),
                 _ => {
+                    let position = position.filter(|_| !attachment.keeps_position);
                     let revpos = position.or(attachment.revpos).unwrap_or(0);
                     place(transaction, attachment, revpos, &known)
                 }
@@ -358,6 +379,23 @@ fn weight(tree: &RevTree) -> DocWeight {
         weight.external_bytes += stored.external_bytes;
     }
     weight
+}
+
+/// Stands for what would be stored where only the shape of a tree is of interest.
+const UNWRITTEN: Stored = Stored {
+    deleted: false,
+    body: BlobRef { offset: 0, len: 0, crc: 0 },
+    seq: 0,
+    active_bytes: 0,
+    external_bytes: 0,
+};
+
+/// The revision a replicated document has to say it is.
+fn named(doc: &Prepared) -> Result<&Rev> {
+    doc.rev.as_ref().ok_or_else(|| {
+        let reason = "When `new_edits: false`, the document needs `_rev` or `_revisions` specified";
+        Error::BadRequest(reason.into())
+    })
 }
 
 /// The id of the revision an edit makes.

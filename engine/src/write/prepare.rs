@@ -43,6 +43,8 @@ pub(super) struct PreparedAttachment {
     pub(super) content_type: String,
     /// What the client said of the generation it came in with.
     pub(super) revpos: Option<u64>,
+    /// It is an attachment of another revision, and so is its position.
+    pub(super) keeps_position: bool,
     pub(super) digest: [u8; 16],
     pub(super) encoding: Encoding,
     pub(super) stored_len: u64,
@@ -135,6 +137,11 @@ impl Prepared {
         Ok(prepared)
     }
 
+    /// The ids of its revision and of the ancestors it names, newest first.
+    pub(super) fn path(&self) -> Vec<RevId> {
+        self.rev.iter().map(|rev| &rev.id).chain(&self.history).cloned().collect()
+    }
+
     pub(super) fn is_local(&self) -> bool {
         DocKind::of(&self.id) == DocKind::Local
     }
@@ -180,6 +187,7 @@ impl PreparedAttachment {
             name,
             content_type,
             revpos,
+            keeps_position: false,
             digest: [0; 16],
             encoding: Encoding::Identity,
             stored_len: 0,
@@ -189,6 +197,10 @@ impl PreparedAttachment {
         match source {
             AttachmentSource::Stub => {}
             AttachmentSource::Staged(staged) => prepared.take_staged(staged),
+            AttachmentSource::Copied(staged) => {
+                prepared.take_staged(staged);
+                prepared.keeps_position = true;
+            }
             AttachmentSource::Inline(bytes) => prepared.take_inline(database, bytes)?,
             AttachmentSource::Follows { .. } => {
                 let reason = format!("the bytes of attachment {} did not follow", prepared.name);

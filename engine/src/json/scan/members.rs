@@ -29,6 +29,8 @@ struct Name {
 pub(super) struct Names {
     stack: Vec<Name>,
     top: Vec<Member>,
+    /// Members to be left out, each with the comma behind it, in the order their objects ended.
+    dropped: Vec<Range<usize>>,
     hashes: Vec<u64>,
 }
 
@@ -36,6 +38,7 @@ impl Names {
     pub(super) fn reset(&mut self) {
         self.stack.clear();
         self.top.clear();
+        self.dropped.clear();
     }
 
     pub(super) fn top(&self) -> &[Member] {
@@ -70,32 +73,34 @@ impl Names {
         self.hashes.windows(2).any(|pair| pair[0] == pair[1])
     }
 
-    /// Of members with the same name keeps the last. The object begins at `start` of the output and
-    /// goes to its end; its names are those from `base` on.
-    pub(super) fn drop_repeated(&mut self, base: usize, start: usize, out: &mut Vec<u8>) {
-        let names = self.stack.split_off(base);
-        let ends: Vec<_> =
-            names.iter().skip(1).map(|next| next.start - 1).chain([out.len()]).collect();
-        let object = out.split_off(start);
-        let text = |range: Range<usize>| {
-            object.get(range.start - start..range.end - start).unwrap_or_default()
-        };
+    /// Of the names from `base` on notes those that come again. Their members are taken out when the
+    /// whole value has been read, all at once: object by object, deep nesting would take time that
+    /// grows with the square of the text.
+    pub(super) fn mark_repeated(&mut self, base: usize, out: &[u8]) {
+        let names = self.stack.get(base..).unwrap_or_default();
+        let text = |name: &Name| out.get(name.start..name.end).unwrap_or_default();
         let last: HashMap<&[u8], usize> =
-            names.iter().map(|name| (text(name.start..name.end), name.start)).collect();
-        out.push(b'{');
-        for (name, end) in names.iter().zip(ends) {
-            let whole = text(name.start..end);
-            let quoted = text(name.start..name.end);
-            if last.get(quoted).is_some_and(|last| *last != name.start) {
-                continue;
+            names.iter().map(|name| (text(name), name.start)).collect();
+        for (name, next) in names.iter().zip(names.iter().skip(1)) {
+            if last.get(text(name)).is_some_and(|last| *last != name.start) {
+                self.dropped.push(name.start..next.start);
             }
-            if out.len() > start + 1 {
-                out.push(b',');
-            }
-            let moved = Name { start: out.len(), end: out.len() + quoted.len(), hash: name.hash };
-            self.stack.push(moved);
-            out.extend_from_slice(whole);
         }
+    }
+
+    /// Takes the members noted out of the value that ends `out`.
+    pub(super) fn drop_marked(&mut self, out: &mut Vec<u8>) {
+        if self.dropped.is_empty() {
+            return;
+        }
+        let gaps = Gaps::new(std::mem::take(&mut self.dropped));
+        self.top.retain(|member| !gaps.cover(member.name.start));
+        for member in &mut self.top {
+            for place in [&mut member.name, &mut member.value] {
+                *place = gaps.moved(place.start)..gaps.moved(place.end);
+            }
+        }
+        gaps.close(out);
     }
 
     /// Forgets the names of an object whose closing bracket comes at `end` of the output, or, if it is
@@ -110,6 +115,55 @@ impl Names {
             }));
         }
         self.stack.truncate(base);
+    }
+}
+
+/// Stretches to be taken out of a text: apart from each other, ascending.
+struct Gaps(Vec<Gap>);
+
+struct Gap {
+    range: Range<usize>,
+    /// Bytes of this gap and of all before it.
+    total: usize,
+}
+
+impl Gaps {
+    /// From ranges of which one may lie inside another.
+    fn new(mut ranges: Vec<Range<usize>>) -> Self {
+        ranges.sort_unstable_by_key(|range| range.start);
+        let mut gaps: Vec<Gap> = Vec::with_capacity(ranges.len());
+        for range in ranges {
+            let (end, total) = gaps.last().map_or((0, 0), |gap| (gap.range.end, gap.total));
+            if range.start >= end {
+                gaps.push(Gap { total: total + range.len(), range });
+            }
+        }
+        Gaps(gaps)
+    }
+
+    /// The last gap that begins at `place` or before.
+    fn before(&self, place: usize) -> Option<&Gap> {
+        let count = self.0.partition_point(|gap| gap.range.start <= place);
+        self.0.get(count.checked_sub(1)?)
+    }
+
+    fn cover(&self, place: usize) -> bool {
+        self.before(place).is_some_and(|gap| gap.range.contains(&place))
+    }
+
+    /// Where a place outside all gaps is when they are closed.
+    fn moved(&self, place: usize) -> usize {
+        place - self.before(place).map_or(0, |gap| gap.total)
+    }
+
+    fn close(&self, out: &mut Vec<u8>) {
+        let mut length = self.0.first().map_or(out.len(), |gap| gap.range.start);
+        let ends = self.0.iter().skip(1).map(|next| next.range.start).chain([out.len()]);
+        for (gap, end) in self.0.iter().zip(ends) {
+            out.copy_within(gap.range.end..end, length);
+            length += end - gap.range.end;
+        }
+        out.truncate(length);
     }
 }
 

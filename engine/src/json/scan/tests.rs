@@ -154,15 +154,27 @@ fn of_many_members_repeated_ones_are_found() {
 }
 
 #[test]
+fn repeated_members_inside_repeated_members() {
+    check(
+        r#"{"z":0,"a":{"b":1,"b":2,"c":{"d":1,"d":2}},"e":{"f":1,"f":{"g":1,"g":2}},"a":3,"e":{"h":1,"h":[]}}"#,
+        r#"{"z":0,"a":3,"e":{"h":[]}}"#,
+    );
+    // Nested as deep as may be, each level with a repeated name: linear, not quadratic.
+    let level = |depth: usize| format!("{}[]{}", r#"{"a":1,"a":"#.repeat(depth), "}".repeat(depth));
+    let expected = format!("{}[]{}", r#"{"a":"#.repeat(MAX_DEPTH - 1), "}".repeat(MAX_DEPTH - 1));
+    check(&level(MAX_DEPTH - 1), &expected);
+}
+
+#[test]
 fn members_of_the_outermost_object_are_known() {
-    let text = br#" {"a" : {"x":1} , "b\u0022":[2.50], "a":"z"} "#;
+    let text = br#" {"a" : {"x":1} , "b\u0022":[2.50,{"x":1,"x":2}], "a":"z"} "#;
     let mut scanner = Scanner::new(text).unwrap();
     let mut out = b"before".to_vec();
     scanner.value(&mut out).unwrap();
     let part = |range: &std::ops::Range<usize>| std::str::from_utf8(&out[range.clone()]).unwrap();
     let members: Vec<_> =
         scanner.members().iter().map(|member| (part(&member.name), part(&member.value))).collect();
-    assert_eq!(members, [("b\\\"", "[2.5]"), ("a", "\"z\"")]);
+    assert_eq!(members, [("b\\\"", "[2.5,{\"x\":2}]"), ("a", "\"z\"")]);
 }
 
 #[test]
@@ -210,7 +222,52 @@ pub(crate) fn any_value() -> impl Strategy<Value = Value> {
     })
 }
 
+/// Values whose objects repeat names.
+fn any_repeating() -> impl Strategy<Value = Value> {
+    let leaf = (0i64..10).prop_map(Value::from);
+    leaf.prop_recursive(4, 48, 6, |inner| {
+        let members = prop::collection::vec(("[ab\"]|a long name", inner.clone()), 0..6);
+        prop_oneof![
+            prop::collection::vec(inner, 0..3).prop_map(Value::Array),
+            members.prop_map(|members| Value::Object(members.into_iter().collect::<Object>())),
+        ]
+    })
+}
+
+/// The same, of members with one name only the last.
+fn without_repetitions(value: Value) -> Value {
+    match value {
+        Value::Array(items) => Value::Array(items.into_iter().map(without_repetitions).collect()),
+        Value::Object(object) => {
+            let members: Vec<_> = object.into_iter().collect();
+            let again =
+                |at: usize| members[at + 1..].iter().any(|(name, _)| *name == members[at].0);
+            let last = (0..members.len()).filter(|at| !again(*at));
+            let kept =
+                last.map(|at| (members[at].0.clone(), without_repetitions(members[at].1.clone())));
+            Value::Object(kept.collect())
+        }
+        value => value,
+    }
+}
+
 proptest! {
+    #[test]
+    fn repeated_members_are_left_out(value in any_repeating()) {
+        let text = value.to_json();
+        let mut scanner = Scanner::new(&text).unwrap();
+        let mut out = b"x".to_vec();
+        scanner.value(&mut out).unwrap();
+        let expected = without_repetitions(value);
+        prop_assert_eq!(&out[1..], expected.to_json());
+        let members = scanner.members().iter();
+        let members = members.map(|member| (out[member.name.clone()].to_vec(), out[member.value.clone()].to_vec()));
+        let object = expected.as_object().cloned().unwrap_or_default();
+        let spelled = |name: &str| { let quoted = Value::from(name).to_json(); quoted[1..quoted.len() - 1].to_vec() };
+        let expected: Vec<_> = object.iter().map(|(name, value)| (spelled(name), value.to_json())).collect();
+        prop_assert_eq!(members.collect::<Vec<_>>(), expected);
+    }
+
     #[test]
     fn values_come_back(value in any_value()) {
         let text = value.to_json();
