@@ -15,6 +15,7 @@ use std::{
 
 use settee_engine::{
     Document, Rev, RevId, RevTree,
+    attachment::digest,
     document::{Body, DocumentView, Limits, parse_bulk},
     find::Selector,
     json::{Value, minify},
@@ -123,6 +124,10 @@ fn document() -> Outcome {
     let parent = Rev::parse(b"1-967a00dff5e02add41819138abb3284d")?;
     report("document: revision id", 1, body.as_bytes().len(), || {
         black_box(revision_id(false, Some(&parent), black_box(&body), &[]));
+        Ok(())
+    })?;
+    report("  of which MD5 of as many bytes", 1, body.as_bytes().len(), || {
+        black_box(digest::md5(black_box(body.as_bytes())));
         Ok(())
     })?;
     report("document: parse and revision id", 1, json.len(), || {

@@ -1,9 +1,9 @@
 //! Selectors: reading one, bringing it into normal form, matching documents against it.
 //!
 //! * this file: the normal form
-//! * [`parse`]: from JSON to the normal form, as CouchDB brings it about
-//! * [`matching`]: does a document match?
-//! * [`pattern`]: regular expressions
+//! * `parse`: from JSON to the normal form, as CouchDB brings it about
+//! * `matching`: does a document match?
+//! * `pattern`: regular expressions
 
 mod matching;
 mod parse;

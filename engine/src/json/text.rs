@@ -22,6 +22,31 @@ pub(crate) fn needs_escape(byte: u8) -> bool {
     byte < 0x20 || byte == b'"' || byte == b'\\'
 }
 
+/// How many bytes of a string's inside come before the first that is a quote, a backslash or a control
+/// character, or before the end.
+pub(crate) fn plain_length(inside: &[u8]) -> usize {
+    let (words, tail) = inside.as_chunks::<8>();
+    for (index, word) in words.iter().enumerate() {
+        let special = special_bytes(u64::from_le_bytes(*word));
+        if special != 0 {
+            return index * 8 + special.trailing_zeros() as usize / 8;
+        }
+    }
+    let special = tail.iter().position(|byte| needs_escape(*byte));
+    words.len() * 8 + special.unwrap_or(tail.len())
+}
+
+/// Marks with its highest bit each byte of `word` that is a quote, a backslash or below 0x20. Bytes
+/// above the lowest marked one may be marked wrongly.
+fn special_bytes(word: u64) -> u64 {
+    const ONES: u64 = u64::MAX / 255;
+    const HIGHS: u64 = ONES << 7;
+    let below = |word: u64, limit: u64| word.wrapping_sub(ONES * limit) & !word & HIGHS;
+    let quote = word ^ (ONES * b'"' as u64);
+    let backslash = word ^ (ONES * b'\\' as u64);
+    below(word, 0x20) | below(quote, 1) | below(backslash, 1)
+}
+
 /// Appends the escape of one character that needs it.
 pub(crate) fn write_escaped(byte: u8, out: &mut Vec<u8>) {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";

@@ -12,7 +12,11 @@ use md5::{Digest, Md5};
 use super::Rev;
 use crate::{
     document::Body,
-    json::{number::is_float, text::unescape_into, value::string_length},
+    json::{
+        number::is_float,
+        text::{plain_length, unescape_into},
+        value::string_length,
+    },
 };
 
 /// A buffer that has grown beyond this many bytes is not kept for the next edit.
@@ -72,6 +76,7 @@ pub fn revision_id(
     }
     TERM.with_borrow_mut(|out| {
         out.clear();
+        out.reserve(body.as_bytes().len() * 3 / 2);
         write_edit(deleted, parent, body, attachments, out);
         let id = Md5::digest(&*out).into();
         if out.capacity() > MAX_KEPT_BYTES {
@@ -255,10 +260,14 @@ impl BodyWriter<'_> {
         self.out.extend(values.filter_map(<[u8]>::last));
     }
 
-    /// Writes a string. In an object, one at which no member has begun is a name and begins one.
+    /// Writes a string. One behind which a colon stands is a name and begins a member.
     fn string(&mut self) {
         let inside = self.rest.get(1..).unwrap_or_default();
-        let length = string_length(inside).unwrap_or(inside.len());
+        let plain = plain_length(inside);
+        let length = match inside.get(plain) {
+            Some(b'"') => plain,
+            _ => string_length(inside).unwrap_or(inside.len()),
+        };
         let escaped = inside.get(..length).unwrap_or_default();
         self.skip(length + 2);
         if self.rest.first() == Some(&b':') {
@@ -269,16 +278,16 @@ impl BodyWriter<'_> {
         } else {
             self.count(false);
         }
-        self.text(escaped);
+        if length == plain { write_binary(escaped, self.out) } else { self.escaped_text(escaped) }
     }
 
-    fn text(&mut self, escaped: &[u8]) {
-        let length = self.out.len() + 1;
+    fn escaped_text(&mut self, escaped: &[u8]) {
+        let head = self.out.len() + 1;
         write_binary(b"", self.out);
         let start = self.out.len();
         unescape_into(escaped, self.out);
         let written = (self.out.len() - start) as u32;
-        if let Some(length) = self.out.get_mut(length..start) {
+        if let Some(length) = self.out.get_mut(head..start) {
             length.copy_from_slice(&written.to_be_bytes());
         }
     }

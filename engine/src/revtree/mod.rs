@@ -8,9 +8,9 @@
 //! that shares nothing with ours, there is more than one root. Nothing here reads or writes a store.
 //!
 //! * this file: the tree and the questions one asks of it
-//! * [`merge`]: adding a history
-//! * [`prune`]: stemming, purging, and giving up the bodies of interior revisions
-//! * [`codec`]: the stored form
+//! * `merge`: adding a history
+//! * `prune`: stemming, purging, and giving up the bodies of interior revisions
+//! * `codec`: the stored form
 
 mod codec;
 mod merge;

@@ -96,7 +96,7 @@ impl Scanner<'_> {
     pub(super) fn string(&mut self, out: &mut Vec<u8>) -> Result<()> {
         self.at += 1;
         loop {
-            self.skip_plain();
+            self.at += text::plain_length(self.input.get(self.at..).unwrap_or_default());
             match self.byte() {
                 b'"' => {
                     self.at += 1;
@@ -106,21 +106,6 @@ impl Scanner<'_> {
                 _ => return Err(Error::InvalidJson),
             }
         }
-    }
-
-    /// Goes to the next byte of a string that is a quote, a backslash, a control character or the end.
-    fn skip_plain(&mut self) {
-        let rest = self.input.get(self.at..).unwrap_or_default();
-        let (words, tail) = rest.as_chunks::<8>();
-        for (index, word) in words.iter().enumerate() {
-            let special = special_bytes(u64::from_le_bytes(*word));
-            if special != 0 {
-                self.at += index * 8 + special.trailing_zeros() as usize / 8;
-                return;
-            }
-        }
-        let special = tail.iter().position(|byte| text::needs_escape(*byte));
-        self.at += words.len() * 8 + special.unwrap_or(tail.len());
     }
 
     fn escape(&mut self, out: &mut Vec<u8>) -> Result<()> {
@@ -172,15 +157,4 @@ impl Scanner<'_> {
             Ok(value << 4 | digit as u16)
         })
     }
-}
-
-/// Marks with its highest bit each byte of `word` that is a quote, a backslash or below 0x20. Bytes
-/// above the lowest marked one may be marked wrongly.
-fn special_bytes(word: u64) -> u64 {
-    const ONES: u64 = u64::MAX / 255;
-    const HIGHS: u64 = ONES << 7;
-    let below = |word: u64, limit: u64| word.wrapping_sub(ONES * limit) & !word & HIGHS;
-    let quote = word ^ (ONES * b'"' as u64);
-    let backslash = word ^ (ONES * b'\\' as u64);
-    below(word, 0x20) | below(quote, 1) | below(backslash, 1)
 }
