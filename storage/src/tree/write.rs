@@ -74,13 +74,8 @@ fn blame_caller(flaw: Flaw) -> Error {
 }
 
 fn check_size(key: &[u8], value: &[u8]) -> Result<()> {
-<<<<<<< HEAD
-    check_len("a key", key, MAX_KEY_BYTES)?;
-    check_len("a value", value, MAX_VALUE_BYTES)
-=======
     check_len("a key", key, MAX_ENTRY_KEY_BYTES)?;
     check_len("a value", value, MAX_ENTRY_VALUE_BYTES)
->>>>>>> store
 }
 
 fn check_len(what: &'static str, bytes: &[u8], limit: usize) -> Result<()> {
