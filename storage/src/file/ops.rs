@@ -45,7 +45,25 @@ pub(super) struct OpsBuffer {
     pub(super) count: u32,
 }
 
+/// A point in an [`OpsBuffer`] to come back to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OpsMark {
+    len: usize,
+    count: u32,
+}
+
 impl OpsBuffer {
+    /// The end of what was collected so far.
+    pub(super) fn mark(&self) -> OpsMark {
+        OpsMark { len: self.bytes.len(), count: self.count }
+    }
+
+    /// Drops what was collected since.
+    pub(super) fn rewind(&mut self, mark: OpsMark) {
+        self.bytes.truncate(mark.len);
+        self.count = mark.count;
+    }
+
     /// Logs that a document was written under `seq`. `old_value` is its by-id value before.
     pub(super) fn put_doc(
         &mut self,
