@@ -2,6 +2,8 @@
 //! wrong data, never a panic. Only the last commit of a file that was not closed may go missing, because
 //! nothing distinguishes it from one that was torn before it was acknowledged.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 mod common;
 
 use std::{io::Read, path::Path, sync::Arc};

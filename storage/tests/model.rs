@@ -1,11 +1,13 @@
 //! Random histories of edits, groups, streams, checkpoints and reopenings, on every reader, compared
 //! with the naive model. A failing history is shrunk and printed by proptest.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 mod common;
 
 use std::{path::Path, sync::Arc};
 
-use common::{Act, Model, Random, bytes, perform, submit_group, write_stream};
+use common::{Act, Effect, GroupEdit, Model, Random, bytes, perform, submit_group, write_stream};
 use proptest::prelude::*;
 use settee_storage::{
     FileStore, Options, ReadBy, Store,
@@ -114,8 +116,7 @@ impl Run {
 
     fn group(&mut self, store: &Arc<dyn Store>, seed: u64, edits: u64) {
         let mut random = Random(seed);
-        let mut group: Vec<Box<dyn FnOnce(&mut dyn settee_storage::Transaction) -> _ + Send>> =
-            Vec::new();
+        let mut group: Vec<GroupEdit<Vec<Effect>>> = Vec::new();
         for _ in 0..edits {
             let acts = self.acts(&mut random, 3);
             let declines = random.chance(3);

@@ -1,8 +1,14 @@
 //! Creating, closing and opening files: names, locks, what is replayed and what is cut off.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 mod common;
 
-use std::{path::Path, sync::Arc, thread};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread,
+};
 
 use common::{Random, bytes, check_stream, write_stream};
 use settee_storage::{
@@ -11,7 +17,10 @@ use settee_storage::{
     update,
 };
 
-fn disks() -> (tempfile::TempDir, [(Arc<dyn Disk>, std::path::PathBuf); 2]) {
+/// A disk and a path on it.
+type Place = (Arc<dyn Disk>, PathBuf);
+
+fn disks() -> (tempfile::TempDir, [Place; 2]) {
     let folder = tempfile::tempdir().unwrap();
     let real: Arc<dyn Disk> = Arc::new(RealDisk);
     let memory: Arc<dyn Disk> = Arc::new(MemoryDisk::new());

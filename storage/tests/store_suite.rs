@@ -1,5 +1,7 @@
 //! One suite for every kind of store: what the engine relies on, whatever is beneath.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 mod common;
 
 use std::{

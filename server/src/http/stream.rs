@@ -9,6 +9,8 @@
 use std::fmt;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -69,8 +71,56 @@ pub enum ReplyBody {
 /// The receiving end of a produced body.
 pub struct StreamBody {
     first: Option<Bytes>,
-    rest: mpsc::Receiver<Result<Bytes, Abort>>,
+    rest: Receiver,
     remaining: Option<u64>,
+}
+
+/// What goes through the channel.
+struct Piece {
+    bytes: Bytes,
+    /// Whether its producer knows that nothing follows.
+    last: bool,
+}
+
+type Sender = mpsc::Sender<Result<Piece, Abort>>;
+
+/// The channel's end. A producer that panics just drops its sender, which looks like the end of
+/// the body; what is left in `broken` then tells that it was none.
+struct Receiver {
+    pieces: mpsc::Receiver<Result<Piece, Abort>>,
+    broken: Arc<AtomicBool>,
+}
+
+impl Receiver {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Piece, Abort>>> {
+        let piece = std::task::ready!(self.pieces.poll_recv(context));
+        if piece.is_none() && self.broken.swap(false, Ordering::Acquire) {
+            let failure = Failure::internal("the request failed inside the server");
+            return Poll::Ready(Some(Err(Abort(failure))));
+        }
+        Poll::Ready(piece)
+    }
+
+    async fn next(&mut self) -> Option<Result<Piece, Abort>> {
+        std::future::poll_fn(|context| self.poll(context)).await
+    }
+}
+
+/// Leaves a note for the receiver when it goes while its thread panics.
+struct PanicNote(Arc<AtomicBool>);
+
+impl Drop for PanicNote {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.store(true, Ordering::Release);
+        }
+    }
+}
+
+fn pieces() -> (Sender, PanicNote, Receiver) {
+    let (sender, pieces) = mpsc::channel(BUFFERS_IN_FLIGHT);
+    let broken = Arc::new(AtomicBool::new(false));
+    (sender, PanicNote(Arc::clone(&broken)), Receiver { pieces, broken })
 }
 
 impl ReplyBody {
@@ -139,12 +189,23 @@ impl StreamBody {
     ) -> Poll<Option<Result<Frame<Bytes>, Abort>>> {
         let next = match self.first.take() {
             Some(first) => Some(Ok(first)),
-            None => std::task::ready!(self.rest.poll_recv(context)),
+            None => {
+                let piece = std::task::ready!(self.rest.poll(context));
+                piece.map(|piece| piece.map(|piece| piece.bytes))
+            }
         };
-        if let (Some(Ok(bytes)), Some(remaining)) = (&next, &mut self.remaining) {
-            *remaining = remaining.saturating_sub(bytes.len() as u64);
+        let Some(next) = next else { return Poll::Ready(None) };
+        Poll::Ready(Some(next.and_then(|bytes| self.count(bytes)).map(Frame::data)))
+    }
+
+    /// Holds the producer to the length it has declared; too few bytes are noticed by hyper.
+    fn count(&mut self, bytes: Bytes) -> Result<Bytes, Abort> {
+        if let Some(remaining) = &mut self.remaining {
+            *remaining = remaining.checked_sub(bytes.len() as u64).ok_or_else(|| {
+                Abort(Failure::internal("an answer became longer than it was declared"))
+            })?;
         }
-        Poll::Ready(next.map(|result| result.map(Frame::data)))
+        Ok(bytes)
     }
 }
 
@@ -152,7 +213,9 @@ impl StreamBody {
 /// that fills one blocks until the client has taken an earlier one.
 pub struct BlockingWriter {
     buffer: Vec<u8>,
-    sender: mpsc::Sender<Result<Bytes, Abort>>,
+    // Dropped in this order: the note is left before the channel is seen to be closed.
+    _note: PanicNote,
+    sender: Sender,
 }
 
 impl BlockingWriter {
@@ -191,12 +254,20 @@ impl BlockingWriter {
         }
         let next = Vec::with_capacity(BUFFER_BYTES + BUFFER_BYTES / 8);
         let full = std::mem::replace(&mut self.buffer, next);
-        self.sender.blocking_send(Ok(Bytes::from(full))).map_err(|_| ClientGone)
+        self.send(full, false)
+    }
+
+    fn send(&self, bytes: Vec<u8>, last: bool) -> Result<(), ClientGone> {
+        let piece = Piece { bytes: Bytes::from(bytes), last };
+        self.sender.blocking_send(Ok(piece)).map_err(|_| ClientGone)
     }
 
     fn finish(mut self, result: Result<(), Failure>) {
         let sent = match result {
-            Ok(()) => self.flush(),
+            Ok(()) => {
+                let rest = std::mem::take(&mut self.buffer);
+                self.send(rest, true)
+            }
             Err(failure) => self.sender.blocking_send(Err(Abort(failure))).map_err(|_| ClientGone),
         };
         if sent.is_err() {
@@ -261,12 +332,12 @@ pub async fn produce_buffered(
 
 fn spawn_producer(
     produce: impl FnOnce(&mut BlockingWriter) -> Result<(), Failure> + Send + 'static,
-) -> mpsc::Receiver<Result<Bytes, Abort>> {
-    let (sender, receiver) = mpsc::channel(BUFFERS_IN_FLIGHT);
+) -> Receiver {
+    let (sender, note, receiver) = pieces();
     let span = tracing::Span::current();
     tokio::task::spawn_blocking(move || {
         let _entered = span.enter();
-        let mut writer = BlockingWriter { buffer: Vec::new(), sender };
+        let mut writer = BlockingWriter { buffer: Vec::new(), _note: note, sender };
         let result = produce(&mut writer);
         writer.finish(result);
     });
@@ -274,35 +345,36 @@ fn spawn_producer(
 }
 
 /// Gathers at least `hold` bytes (and one buffer) before the answer begins.
-async fn start(
-    mut rest: mpsc::Receiver<Result<Bytes, Abort>>,
-    hold: usize,
-) -> Result<ReplyBody, Failure> {
-    let mut held = match rest.recv().await {
-        None => return Ok(ReplyBody::Whole(Bytes::new())),
-        Some(Err(Abort(failure))) => return Err(failure),
-        Some(Ok(first)) => first,
-    };
-    if hold > 0 {
-        let mut gathered = Vec::from(held);
-        while gathered.len() < hold {
-            match rest.recv().await {
-                None => return Ok(ReplyBody::Whole(Bytes::from(gathered))),
-                Some(Err(Abort(failure))) => return Err(failure),
-                Some(Ok(more)) => gathered.extend_from_slice(&more),
-            }
+async fn start(mut rest: Receiver, hold: usize) -> Result<ReplyBody, Failure> {
+    let mut held = Bytes::new();
+    loop {
+        let piece = match rest.next().await {
+            None => return Ok(ReplyBody::Whole(held)),
+            Some(Err(Abort(failure))) => return Err(failure),
+            Some(Ok(piece)) => piece,
+        };
+        held = if held.is_empty() {
+            piece.bytes
+        } else {
+            let mut gathered = Vec::from(held);
+            gathered.extend_from_slice(&piece.bytes);
+            Bytes::from(gathered)
+        };
+        if piece.last {
+            return Ok(ReplyBody::Whole(held));
         }
-        held = Bytes::from(gathered);
-    } else if rest.is_closed() && rest.is_empty() {
-        return Ok(ReplyBody::Whole(held));
+        if held.len() >= hold {
+            break;
+        }
     }
     Ok(ReplyBody::Stream(StreamBody { first: Some(held), rest, remaining: None }))
 }
 
 /// Where a task writes that waits for other things than the client, such as a continuous feed.
-#[derive(Clone)]
 pub struct AsyncWriter {
-    sender: mpsc::Sender<Result<Bytes, Abort>>,
+    // Dropped in this order: the note is left before the channel is seen to be closed.
+    _note: PanicNote,
+    sender: Sender,
 }
 
 impl AsyncWriter {
@@ -312,7 +384,8 @@ impl AsyncWriter {
     ///
     /// When the client is gone.
     pub async fn send(&self, bytes: impl Into<Bytes>) -> Result<(), ClientGone> {
-        self.sender.send(Ok(bytes.into())).await.map_err(|_| ClientGone)
+        let piece = Piece { bytes: bytes.into(), last: false };
+        self.sender.send(Ok(piece)).await.map_err(|_| ClientGone)
     }
 
     /// Breaks the answer off: the connection is closed mid-chunk.
@@ -325,16 +398,96 @@ impl AsyncWriter {
     pub async fn gone(&self) {
         self.sender.closed().await;
     }
-
-    /// The same channel for a blocking producer, which may then write a batch of rows into it.
-    pub fn blocking(&self) -> BlockingWriter {
-        BlockingWriter { buffer: Vec::new(), sender: self.sender.clone() }
-    }
 }
 
-/// A body that is written by whoever holds the writer, and ends when the last clone of it is
+/// A body that is written by whoever holds the writer, and ends when it is
 /// dropped. The answer's headers go out at once.
 pub fn channel() -> (AsyncWriter, ReplyBody) {
-    let (sender, rest) = mpsc::channel(BUFFERS_IN_FLIGHT);
-    (AsyncWriter { sender }, ReplyBody::Stream(StreamBody { first: None, rest, remaining: None }))
+    let (sender, note, rest) = pieces();
+    let body = ReplyBody::Stream(StreamBody { first: None, rest, remaining: None });
+    (AsyncWriter { _note: note, sender }, body)
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+
+    /// The body's bytes, or `None` when it broke off.
+    async fn read(body: ReplyBody) -> Option<Vec<u8>> {
+        body.collect().await.ok().map(|all| all.to_bytes().to_vec())
+    }
+
+    /// Writes so many bytes, then ends like this.
+    async fn produced(
+        bytes: usize,
+        end: fn() -> Result<(), Failure>,
+    ) -> Result<ReplyBody, Failure> {
+        produce(move |out| {
+            for _ in 0..bytes / 1000 {
+                out.put(&[7; 1000]).unwrap();
+            }
+            end()
+        })
+        .await
+    }
+
+    #[tokio::test]
+    async fn short_answers_have_a_length_and_long_ones_stream() {
+        let short = produced(5000, || Ok(())).await.unwrap();
+        assert_eq!(short.len(), Some(5000));
+        let long = produced(1_000_000, || Ok(())).await.unwrap();
+        assert_eq!(long.len(), None);
+        assert_eq!(read(long).await.unwrap().len(), 1_000_000);
+        assert!(produced(0, || Ok(())).await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn early_failures_decide_the_status_and_late_ones_break_off() {
+        let fail = || Err(Failure::not_found("missing"));
+        assert_eq!(produced(5000, fail).await.unwrap_err().status(), 404);
+        assert_eq!(read(produced(1_000_000, fail).await.unwrap()).await, None);
+        let held = produce_buffered(|out| {
+            out.put(&[7; 1_000_000]).unwrap();
+            Err(Failure::not_found("missing"))
+        });
+        assert_eq!(held.await.unwrap_err().status(), 404);
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_never_taken_for_the_end() {
+        let panicking = || panic!("expected by this test");
+        assert_eq!(produced(5000, panicking).await.unwrap_err().status(), 500);
+        assert_eq!(read(produced(1_000_000, panicking).await.unwrap()).await, None);
+        let (writer, body) = channel();
+        tokio::spawn(async move {
+            writer.send("some").await.unwrap();
+            panic!("expected by this test");
+        });
+        assert_eq!(read(body).await, None);
+    }
+
+    #[tokio::test]
+    async fn producers_stop_when_the_client_goes() {
+        let (tell, told) = tokio::sync::oneshot::channel();
+        let body = produce(move |out| {
+            while out.put(&[7; 1000]).is_ok() {}
+            tell.send(()).unwrap();
+            Ok(())
+        });
+        drop(body.await.unwrap());
+        told.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_body_longer_than_declared_breaks_off() {
+        let (writer, body) = channel();
+        let body = body.with_len(3);
+        tokio::spawn(async move {
+            writer.send("ab").await.unwrap();
+            let _ = writer.send("cd").await;
+        });
+        assert_eq!(read(body).await, None);
+    }
 }

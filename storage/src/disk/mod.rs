@@ -7,6 +7,7 @@
 mod map;
 pub mod memory;
 pub mod real;
+pub mod sim;
 
 use std::{
     fmt, io,
@@ -16,6 +17,7 @@ use std::{
 
 pub use memory::MemoryDisk;
 pub use real::RealDisk;
+pub use sim::SimDisk;
 
 /// How a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +54,7 @@ pub trait Disk: Send + Sync + fmt::Debug {
 pub type Map = Arc<dyn AsRef<[u8]> + Send + Sync>;
 
 /// An open file. Reads and writes name their offset; there is no cursor.
+#[expect(clippy::len_without_is_empty, reason = "nobody asks a file whether it is empty")]
 pub trait File: Send + Sync + fmt::Debug {
     /// Reads up to `buffer.len()` bytes; fewer only at the end of the file.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;

@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    store::{Counts, Seq},
+    store::{Counts, Direction, Seq},
     tree::{CountEntries, NodeRef, Sink, merge},
 };
 
@@ -140,13 +140,15 @@ impl FileStore {
         const ALL: Bounds<'static> = (Bound::Unbounded, Bound::Unbounded);
         let (pages, old) = (state.trees.reader.as_ref(), state.trees.roots);
         let mut sink = FrameSink::new(&self.tail);
-        let docs = frozen.docs(ALL).map(|(id, slot)| (id, slot.record.as_deref().map(doc_row)));
+        let docs = frozen
+            .docs(ALL, Direction::Forward)
+            .map(|(id, slot)| (id, slot.record.as_deref().map(doc_row)));
         let by_id = merge(pages, old.by_id, SumCounts, docs, &mut sink)?;
-        let changes = frozen.changes((Bound::Unbounded, Bound::Unbounded));
-        let changes =
-            changes.map(|(seq, change)| (rows::seq_key(*seq), change.as_deref().map(change_row)));
+        let changes = frozen
+            .changes(0, Direction::Forward)
+            .map(|(seq, change)| (rows::seq_key(*seq), change.as_deref().map(change_row)));
         let by_seq = merge(pages, old.by_seq, CountEntries, changes, &mut sink)?;
-        let keys = frozen.keys(ALL).map(|(key, value)| (key, value.as_ref()));
+        let keys = frozen.keys(ALL, Direction::Forward).map(|(key, value)| (key, value.as_ref()));
         let keys = merge(pages, old.keys, CountEntries, keys, &mut sink)?;
         sink.finish()?;
         Ok(Roots { by_id, by_seq, keys })
@@ -160,15 +162,24 @@ impl FileStore {
         self.refresh_reader(&mut state);
         check_counts(&state.trees, freeze.counts)?;
         let mut appender = self.tail.lock()?;
+        let position = appender.position();
+        // If no commit was made meanwhile, and everything before the record is durable, there is nothing
+        // to replay, nor to prove, before it: the next opening need not even walk over the nodes.
+        let durable = self.tail.durable();
+        let (replay_from, replay_chain) = if writer.last == freeze.last && durable >= position.end {
+            (position.end, position.chain)
+        } else {
+            (freeze.last.end, freeze.last.chain)
+        };
         let record = CheckpointRecord {
             number: freeze.last.number,
             seq: freeze.seq,
             commit: freeze.last.offset,
             previous: writer.checkpoint,
-            replay_from: freeze.last.end,
-            replay_chain: freeze.last.chain,
-            durable: self.tail.durable(),
-            chain: appender.position().chain,
+            replay_from,
+            replay_chain,
+            durable,
+            chain: position.chain,
             counts: freeze.counts,
             roots,
         };

@@ -41,18 +41,14 @@ struct Overlay<'s, K, V> {
 }
 
 impl<'s, K: Ord + Copy, V> Overlay<'s, K, V> {
-    /// `rows` gives the rows of one layer in ascending order.
+    /// `rows` gives the rows of one layer in the direction of the walk.
     fn new<I>(view: View<'s>, direction: Direction, rows: impl Fn(&'s Layer) -> I) -> Self
     where
-        I: DoubleEndedIterator<Item = (K, Option<V>)> + Send + 's,
+        I: Iterator<Item = (K, Option<V>)> + Send + 's,
     {
         let directed = |layer| -> LayerRows<'s, K, V> {
-            let rows = rows(layer);
-            let boxed: Box<dyn Iterator<Item = _> + Send + 's> = match direction {
-                Direction::Forward => Box::new(rows),
-                Direction::Backward => Box::new(rows.rev()),
-            };
-            boxed.peekable()
+            let rows: Box<dyn Iterator<Item = _> + Send + 's> = Box::new(rows(layer));
+            rows.peekable()
         };
         Overlay { top: directed(view.top), frozen: view.frozen.map(directed), direction }
     }
@@ -160,7 +156,7 @@ impl<'s> DocRows<'s> {
     ) -> Result<Self> {
         let bounds = bounds(range);
         let overlay = Overlay::new(view, direction, |layer: &'s Layer| {
-            let rows = bounds.map(|bounds| layer.docs(bounds));
+            let rows = bounds.map(|bounds| layer.docs(bounds, direction));
             rows.into_iter().flatten().map(|(id, slot)| (&id[..], slot.record.as_deref()))
         });
         let tree = view.trees.by_id().cursor(range, direction);
@@ -249,7 +245,7 @@ pub(super) struct ChangeRows<'s> {
 impl<'s> ChangeRows<'s> {
     pub(super) fn new(view: View<'s>, since: Seq, direction: Direction) -> Result<Self> {
         let overlay = Overlay::new(view, direction, |layer: &'s Layer| {
-            let rows = layer.changes((Bound::Excluded(since), Bound::Unbounded));
+            let rows = layer.changes(since, direction);
             rows.map(|(seq, change)| (*seq, change.as_deref()))
         });
         let start = Bound::Excluded(rows::seq_key(since).to_vec());
@@ -299,7 +295,7 @@ impl<'s> KeyRows<'s> {
         let range = within(space, range);
         let bounds = bounds(&range);
         let overlay = Overlay::new(view, direction, |layer: &'s Layer| {
-            let rows = bounds.map(|bounds| layer.keys(bounds));
+            let rows = bounds.map(|bounds| layer.keys(bounds, direction));
             rows.into_iter().flatten().map(|(key, value)| {
                 let key = &key[..];
                 (key, value.as_deref().map(|value| (key, value)))

@@ -4,11 +4,13 @@
 //! Its maps are persistent: a clone costs nothing and is a snapshot; the writer's changes copy only the
 //! nodes they touch.
 
-use std::{ops::Bound, sync::Arc};
+use std::{
+    ops::{AddAssign, Bound, SubAssign},
+    sync::Arc,
+};
 
-use imbl::OrdMap;
-
-use crate::store::{Counts, DocWeight, Seq};
+use super::ordered::{OrderedMap, Summed};
+use crate::store::{Counts, Direction, DocWeight, Seq};
 
 /// What an entry costs in memory beside its bytes, roughly: map slots, allocations, reference counts.
 const ENTRY_OVERHEAD_BYTES: usize = 200;
@@ -62,14 +64,93 @@ pub(super) struct OldDoc {
     pub(super) weight: DocWeight,
 }
 
+/// What a layer adds to the counts beneath it, less what it takes away.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct CountsChange {
+    live: i64,
+    deleted: i64,
+    active_bytes: i64,
+    external_bytes: i64,
+}
+
+impl CountsChange {
+    fn of(weight: DocWeight) -> Self {
+        // Sizes beyond 2^63 do not occur; should they be claimed, sums wrap as they do in `Counts`.
+        CountsChange {
+            live: i64::from(!weight.deleted),
+            deleted: i64::from(weight.deleted),
+            active_bytes: weight.active_bytes.cast_signed(),
+            external_bytes: weight.external_bytes.cast_signed(),
+        }
+    }
+
+    /// The counts after this change; `None` if that is impossible.
+    pub(super) fn apply(self, counts: Counts) -> Option<Counts> {
+        Some(Counts {
+            live: counts.live.checked_add_signed(self.live)?,
+            deleted: counts.deleted.checked_add_signed(self.deleted)?,
+            active_bytes: counts.active_bytes.checked_add_signed(self.active_bytes)?,
+            external_bytes: counts.external_bytes.checked_add_signed(self.external_bytes)?,
+        })
+    }
+}
+
+impl AddAssign for CountsChange {
+    fn add_assign(&mut self, other: Self) {
+        self.live += other.live;
+        self.deleted += other.deleted;
+        self.active_bytes = self.active_bytes.wrapping_add(other.active_bytes);
+        self.external_bytes = self.external_bytes.wrapping_add(other.external_bytes);
+    }
+}
+
+impl SubAssign for CountsChange {
+    fn sub_assign(&mut self, other: Self) {
+        self.live -= other.live;
+        self.deleted -= other.deleted;
+        self.active_bytes = self.active_bytes.wrapping_sub(other.active_bytes);
+        self.external_bytes = self.external_bytes.wrapping_sub(other.external_bytes);
+    }
+}
+
+impl Summed for DocSlot {
+    type Sum = CountsChange;
+    fn sum(&self) -> CountsChange {
+        let mut sum = CountsChange::default();
+        if let Some(record) = &self.record {
+            sum += CountsChange::of(record.weight);
+        }
+        if let Some(base) = self.base {
+            sum -= CountsChange::of(base);
+        }
+        sum
+    }
+}
+
+impl Summed for Option<Arc<DocRecord>> {
+    type Sum = i64;
+    /// One change more, or one that is hidden.
+    fn sum(&self) -> i64 {
+        if self.is_some() { 1 } else { -1 }
+    }
+}
+
+impl Summed for Option<Key> {
+    type Sum = i64;
+    /// Keys are not counted.
+    fn sum(&self) -> i64 {
+        0
+    }
+}
+
 /// Edits over the trees, or over an older layer.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Layer {
-    docs: OrdMap<Key, DocSlot>,
+    docs: OrderedMap<Key, DocSlot>,
     /// `None` hides a change that lies beneath.
-    changes: OrdMap<Seq, Option<Arc<DocRecord>>>,
+    changes: OrderedMap<Seq, Option<Arc<DocRecord>>>,
     /// Local and meta keys, each behind the byte of its space; `None` hides what lies beneath.
-    keys: OrdMap<Key, Option<Key>>,
+    keys: OrderedMap<Key, Option<Key>>,
     /// Slots of `docs` without a document.
     removed: usize,
     memory: usize,
@@ -77,6 +158,14 @@ pub(super) struct Layer {
 
 /// Borrowed ends of a range of keys.
 pub(super) type Bounds<'k> = (Bound<&'k [u8]>, Bound<&'k [u8]>);
+
+/// The end a walk begins at, and the one it ends at.
+fn directed(range: Bounds<'_>, direction: Direction) -> (Bound<&[u8]>, Bound<Key>) {
+    match direction {
+        Direction::Forward => (range.0, range.1.map(Key::from)),
+        Direction::Backward => (range.1, range.0.map(Key::from)),
+    }
+}
 
 impl Layer {
     /// Bytes of memory this layer holds, roughly.
@@ -95,22 +184,35 @@ impl Layer {
     pub(super) fn docs(
         &self,
         range: Bounds<'_>,
-    ) -> impl DoubleEndedIterator<Item = (&Key, &DocSlot)> + use<'_> {
-        self.docs.range::<_, [u8]>(range)
+        direction: Direction,
+    ) -> impl Iterator<Item = (&Key, &DocSlot)> + use<'_> {
+        let (from, until) = directed(range, direction);
+        self.docs.range(from, until, direction)
     }
 
+    /// Changes after `since`.
     pub(super) fn changes(
         &self,
-        range: (Bound<Seq>, Bound<Seq>),
-    ) -> impl DoubleEndedIterator<Item = (&Seq, &Option<Arc<DocRecord>>)> + use<'_> {
-        self.changes.range::<_, Seq>(range)
+        since: Seq,
+        direction: Direction,
+    ) -> impl Iterator<Item = (&Seq, &Option<Arc<DocRecord>>)> + use<'_> {
+        match direction {
+            Direction::Forward => {
+                self.changes.range(Bound::Excluded(&since), Bound::Unbounded, direction)
+            }
+            Direction::Backward => {
+                self.changes.range::<Seq>(Bound::Unbounded, Bound::Excluded(since), direction)
+            }
+        }
     }
 
     pub(super) fn keys(
         &self,
         range: Bounds<'_>,
-    ) -> impl DoubleEndedIterator<Item = (&Key, &Option<Key>)> + use<'_> {
-        self.keys.range::<_, [u8]>(range)
+        direction: Direction,
+    ) -> impl Iterator<Item = (&Key, &Option<Key>)> + use<'_> {
+        let (from, until) = directed(range, direction);
+        self.keys.range(from, until, direction)
     }
 
     /// Writes a document whose state beneath or in this layer is `old`.
@@ -119,10 +221,14 @@ impl Layer {
         self.changes.insert(record.seq, Some(Arc::clone(&record)));
         // A new document needs no look at this layer, unless its id may have been removed from it.
         let unknown = old.is_none() && self.removed == 0;
-        if !unknown && let Some(slot) = self.docs.get_mut(&record.id[..]) {
-            let superseded = slot.record.replace(record);
-            self.supersede(superseded.as_deref());
-            return;
+        if !unknown {
+            let mut superseded = None;
+            let new = Arc::clone(&record);
+            if self.docs.modify(&record.id[..], |slot| superseded = Some(slot.record.replace(new)))
+            {
+                self.supersede(superseded.flatten().as_deref());
+                return;
+            }
         }
         let base = self.hide(old);
         let id = Arc::clone(&record.id);
@@ -133,13 +239,13 @@ impl Layer {
     pub(super) fn remove_doc(&mut self, id: &Key, old: OldDoc) {
         self.memory += id.len() + ENTRY_OVERHEAD_BYTES;
         self.removed += 1;
-        let Some(slot) = self.docs.get_mut(&id[..]) else {
-            let base = self.hide(Some(old));
-            self.docs.insert(Arc::clone(id), DocSlot { record: None, base });
+        let mut superseded = None;
+        if self.docs.modify(&id[..], |slot| superseded = slot.record.take()) {
+            self.supersede(superseded.as_deref());
             return;
-        };
-        let superseded = slot.record.take();
-        self.supersede(superseded.as_deref());
+        }
+        let base = self.hide(Some(old));
+        self.docs.insert(Arc::clone(id), DocSlot { record: None, base });
     }
 
     /// Takes away what a slot held before: its change, or its mark as removed.
@@ -170,30 +276,14 @@ impl Layer {
         }
     }
 
-    /// What this layer adds to, and takes from, the counts of a range of ids beneath it.
-    pub(super) fn count_docs(&self, range: Bounds<'_>) -> (Counts, Counts) {
-        let (mut added, mut taken) = (Counts::default(), Counts::default());
-        for (_, slot) in self.docs(range) {
-            if let Some(record) = &slot.record {
-                added += record.weight.into();
-            }
-            if let Some(base) = slot.base {
-                taken += base.into();
-            }
-        }
-        (added, taken)
+    /// What this layer changes about the counts of a range of ids beneath it.
+    pub(super) fn count_docs(&self, range: Bounds<'_>) -> CountsChange {
+        self.docs.sum(range)
     }
 
-    /// What this layer adds to, and takes from, the number of changes after `since` beneath it.
-    pub(super) fn count_changes(&self, since: Seq) -> (u64, u64) {
-        let (mut added, mut taken) = (0, 0);
-        for (_, change) in self.changes((Bound::Excluded(since), Bound::Unbounded)) {
-            match change {
-                Some(_) => added += 1,
-                None => taken += 1,
-            }
-        }
-        (added, taken)
+    /// What this layer changes about the number of changes after `since` beneath it.
+    pub(super) fn count_changes(&self, since: Seq) -> i64 {
+        self.changes.sum((Bound::Excluded(&since), Bound::Unbounded))
     }
 }
 
@@ -216,15 +306,14 @@ mod tests {
         let second = OldDoc { seq: 10, weight: record(10, "a").weight };
         layer.put_doc(record(11, "a"), Some(second));
         let changes: Vec<_> = layer
-            .changes((Bound::Unbounded, Bound::Unbounded))
+            .changes(0, Direction::Forward)
             .map(|(seq, change)| (*seq, change.is_some()))
             .collect();
         assert_eq!(changes, [(3, false), (11, true)]);
-        let (added, taken) = layer.count_docs(ALL);
-        assert_eq!((added.live, added.active_bytes), (1, 11));
-        assert_eq!((taken.live, taken.active_bytes), (1, 7));
-        assert_eq!(layer.count_changes(2), (1, 1));
-        assert_eq!(layer.count_changes(3), (1, 0));
+        let change = layer.count_docs(ALL);
+        assert_eq!((change.live, change.active_bytes), (0, 4));
+        assert_eq!(layer.count_changes(2), 0);
+        assert_eq!(layer.count_changes(3), 1);
     }
 
     #[test]
@@ -234,11 +323,11 @@ mod tests {
         let memory = layer.memory();
         layer.remove_doc(&b"a".as_slice().into(), OldDoc { seq: 1, weight: record(1, "a").weight });
         assert!(layer.doc(b"a").unwrap().record.is_none());
-        assert_eq!(layer.count_docs(ALL), (Counts::default(), Counts::default()));
-        assert_eq!(layer.count_changes(0), (0, 0));
+        assert_eq!(layer.count_docs(ALL), CountsChange::default());
+        assert_eq!(layer.count_changes(0), 0);
         layer.put_doc(record(3, "a"), None);
-        assert_eq!(layer.count_docs(ALL).0.live, 1);
-        assert_eq!(layer.count_changes(0), (1, 0));
+        assert_eq!(layer.count_docs(ALL).live, 1);
+        assert_eq!(layer.count_changes(0), 1);
         assert!(layer.memory() >= memory && layer.memory() < memory + ENTRY_OVERHEAD_BYTES);
     }
 

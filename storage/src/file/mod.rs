@@ -4,7 +4,7 @@
 //!
 //! * `header`, `frame`, `record`, `ops`, `delta`, `rows`, `codec`: what the bytes mean (see `FORMAT.md`)
 //! * `tail`: appending and syncing; `queue`, `transaction`, `store`: the group commit
-//! * `layer`, `head`, `state`: edits in memory over the trees; `cursor`, `snapshot`: reading them
+//! * `ordered`, `layer`, `head`, `state`: edits in memory over the trees; `cursor`, `snapshot`: reading them
 //! * `checkpoint`: bringing the trees up to date; `scan`, `recovery`: creating and opening
 //! * `reader`: verified bytes, by map or by `pread`; `stream`: attachments
 //!
@@ -20,6 +20,7 @@ mod header;
 mod layer;
 mod ops;
 mod options;
+mod ordered;
 mod queue;
 mod reader;
 mod record;

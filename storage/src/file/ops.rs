@@ -222,6 +222,7 @@ fn replay_key(input: &mut Input<'_>, head: &mut Head, put: bool) -> Option<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn weight(active_bytes: u64) -> DocWeight {
         DocWeight { deleted: false, active_bytes, external_bytes: 2 }
@@ -256,6 +257,19 @@ mod tests {
         for cut in 0..ops.bytes.len() {
             let replayed = replay(&ops.bytes[..cut], ops.count, &mut Head::default(), &old_value);
             assert!(!replayed.unwrap(), "cut at {cut}");
+        }
+    }
+
+    proptest! {
+        /// The bytes passed a checksum, so this is about bugs and forgery; it must end in any case.
+        #[test]
+        fn any_bytes_are_replayed_or_refused(
+            start in 0u8..6, bytes: Vec<u8>, count in 0u32..50,
+        ) {
+            let none = |_: &Head, _: &[u8]| Ok(Some(vec![1; 200]));
+            let bytes = [&[start][..], &bytes].concat();
+            let mut head = Head { seq: u64::MAX - 3, ..Head::default() };
+            let _ = replay(&bytes, count, &mut head, &none).unwrap();
         }
     }
 

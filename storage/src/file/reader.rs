@@ -37,7 +37,7 @@ pub(super) const MAP_FROM_BYTES: u64 = 256 * 1024;
 /// Shortest map.
 const MIN_MAP_BYTES: u64 = 16 * 1024 * 1024;
 /// Longest node that is believed.
-const MAX_NODE_BYTES: usize = 128 * 1024 * 1024;
+const MAX_NODE_BYTES: usize = 256 * 1024 * 1024;
 /// One remembered verification per this many bytes of file.
 const FILE_BYTES_PER_VERIFIED: u64 = 8 * 1024;
 /// Most verifications remembered, 8 bytes each.

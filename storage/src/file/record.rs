@@ -18,7 +18,7 @@
 //!    8   8  sequence of the database after that commit
 //!   16   8  offset of that commit
 //!   24   8  offset of the previous checkpoint, 0 if none
-//!   32   8  replay from this offset, the end of that commit
+//!   32   8  replay from this offset: the end of that commit, or this frame if no commit lies between
 //!   40  16  chain at that offset
 //!   56   8  durable mark
 //!   64  16  chain before this frame

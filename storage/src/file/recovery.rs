@@ -85,29 +85,31 @@ impl FileStore {
         let path: Arc<Path> = path.into();
         let keys = Keys::new(&identity);
         let replay = Replay::run(&path, &file, &reading, &keys)?;
-        let cut = cut_and_sync(&path, file.as_ref(), replay.found.position.end)?;
-        let position = replay.found.position;
-        let tail = Tail::new(Arc::clone(&path), file, keys, position, options.max_prepare_bytes);
+        let Replay { start, found, end_of_data } = replay;
+        let end = found.position.end;
+        let cut = cut_and_sync(&path, file.as_ref(), end)?;
+        let bytes_cut = end_of_data.saturating_sub(end);
+        let tail =
+            Tail::new(Arc::clone(&path), file, keys, found.position, options.max_prepare_bytes);
         let readers =
             Readers::new(Arc::clone(&path), reading, options.read_by, options.cache_bytes);
-        let reader = readers.reader(position.end)?;
-        let trees = Trees { path: Arc::clone(&path), roots: replay.start.roots, reader };
-        let state = State { head: replay.found.head, frozen: None, trees };
+        let reader = readers.reader(end)?;
+        let trees = Trees { path: Arc::clone(&path), roots: start.roots, reader };
         Ok(FileStore::start(Opened {
             path,
             options,
             tail,
             readers,
-            state,
-            last: replay.found.last,
-            checkpoint: replay.start.checkpoint,
-            checkpointed: replay.start.last.number,
-            log_bytes: replay.found.log_bytes,
+            state: State { head: found.head, frozen: None, trees },
+            last: found.last,
+            checkpoint: start.checkpoint,
+            checkpointed: start.last.number,
+            log_bytes: found.log_bytes,
             recovery: Recovery {
-                commits_replayed: replay.found.last.number - replay.start.last.number,
-                bytes_replayed: replay.found.log_bytes,
-                bytes_cut: replay.end_of_data.saturating_sub(position.end),
-                zeros_cut: cut.saturating_sub(replay.end_of_data.saturating_sub(position.end)),
+                commits_replayed: found.last.number - start.last.number,
+                bytes_replayed: found.log_bytes,
+                bytes_cut,
+                zeros_cut: cut.saturating_sub(bytes_cut),
             },
         }))
     }
@@ -374,7 +376,6 @@ impl Walk<'_> {
             let sound = header.end() <= durable || self.scan.payload(header)?.is_some();
             return Ok(sound.then_some(0));
         }
-        let damaged = self.corrupt(header.offset, "a commit's edits cannot be applied");
         let Some(payload) = self.scan.payload(header)? else { return Ok(None) };
         if header.kind == Kind::Checkpoint {
             let record = CheckpointRecord::decode(payload).filter(|record| record.chain == before);
@@ -383,21 +384,15 @@ impl Walk<'_> {
             }
             return Ok(record.map(|record| record.durable));
         }
-        let Some((head, edits)) = CommitHead::decode(payload) else { return Ok(None) };
-        let follows = head.chain == before
-            && head.number == found.last.number + 1
-            && head.previous == found.last.offset;
-        if !follows {
-            return Ok(None);
-        }
-        let old_value = |now: &Head, id: &[u8]| {
-            let view = View { top: &now.layer, frozen: None, trees };
-            Ok(view.doc(id)?.map(|entry| entry.value.to_vec()))
-        };
-        // The frame is as it was written, so edits that do not fit are not a torn tail.
-        if !ops::replay(edits, head.ops, &mut found.head, &old_value)? || found.head.seq != head.seq
-        {
-            return Err(damaged);
+        let commit = CommitHead::decode(payload).filter(|(head, _)| {
+            head.chain == before
+                && head.number == found.last.number + 1
+                && head.previous == found.last.offset
+        });
+        let Some((head, edits)) = commit else { return Ok(None) };
+        if !apply(&head, edits, &mut found.head, trees)? {
+            // The frame is as it was written, so edits that do not fit are not a torn tail.
+            return Err(self.corrupt(header.offset, "a commit's edits cannot be applied"));
         }
         let (offset, end) = (header.offset, header.end());
         found.last = LastCommit { number: head.number, offset, end, chain: after };
@@ -414,6 +409,15 @@ impl Walk<'_> {
         let reader = readers.reader(start.last.end)?;
         Ok(Trees { path: Arc::clone(self.path), roots: start.roots, reader })
     }
+}
+
+/// Applies a commit's edits; false if they do not fit.
+fn apply(commit: &CommitHead, edits: &[u8], head: &mut Head, trees: &Trees) -> Result<bool> {
+    let old_value = |now: &Head, id: &[u8]| {
+        let view = View { top: &now.layer, frozen: None, trees };
+        Ok(view.doc(id)?.map(|entry| entry.value.to_vec()))
+    };
+    Ok(ops::replay(edits, commit.ops, head, &old_value)? && head.seq == commit.seq)
 }
 
 fn start_at(offset: u64, record: &CheckpointRecord, durable: u64) -> Start {

@@ -3,7 +3,8 @@
 use std::ops::Bound;
 
 use super::{
-    cursor::{ChangeRows, DocRows, KeyRows},
+    cursor::{self, ChangeRows, DocRows, KeyRows},
+    layer::CountsChange,
     rows::{self, Space},
     state::State,
     stream,
@@ -37,14 +38,9 @@ impl Snapshot for State {
             return Ok(self.counts().documents());
         }
         let start = Bound::Excluded(rows::seq_key(since).to_vec());
-        let mut count = self.trees.by_seq().sum(&KeyRange { start, end: Bound::Unbounded })?;
-        let mut hidden = 0;
-        for layer in self.view().layers() {
-            let (added, taken) = layer.count_changes(since);
-            count += added;
-            hidden += taken;
-        }
-        count.checked_sub(hidden).ok_or_else(|| self.trees.bad_row())
+        let beneath = self.trees.by_seq().sum(&KeyRange { start, end: Bound::Unbounded })?;
+        let change = self.view().layers().map(|layer| layer.count_changes(since)).sum();
+        beneath.checked_add_signed(change).ok_or_else(|| self.trees.bad_row())
     }
 
     fn doc(&self, id: &[u8]) -> Result<Option<DocEntry<'_>>> {
@@ -103,14 +99,12 @@ impl Snapshot for State {
 
 impl State {
     fn count_docs_between(&self, range: &KeyRange) -> Result<Counts> {
-        let mut counts = self.trees.by_id().sum(range)?;
-        let Some(bounds) = super::cursor::bounds(range) else { return Ok(Counts::default()) };
-        let mut superseded = Counts::default();
+        let Some(bounds) = cursor::bounds(range) else { return Ok(Counts::default()) };
+        let mut change = CountsChange::default();
         for layer in self.view().layers() {
-            let (added, taken) = layer.count_docs(bounds);
-            counts += added;
-            superseded += taken;
+            change += layer.count_docs(bounds);
         }
-        Ok(counts - superseded)
+        let beneath = self.trees.by_id().sum(range)?;
+        change.apply(beneath).ok_or_else(|| self.trees.bad_row())
     }
 }

@@ -23,7 +23,7 @@ use super::{
     record::CommitHead,
     state::State,
     stream::ChunkWriter,
-    tail::Tail,
+    tail::{Appender, Placed, Tail},
     transaction::Group,
 };
 use crate::{
@@ -87,6 +87,22 @@ pub(super) struct Writer {
     pub(super) frame: FrameBuffer,
 }
 
+impl Writer {
+    /// The fixed part of the commit to come, up to what its edits decide.
+    fn next_commit(&self, appender: &Appender<'_>, durable: u64) -> CommitHead {
+        CommitHead {
+            number: self.last.number + 1,
+            previous: self.last.offset,
+            checkpoint: self.checkpoint,
+            durable,
+            chain: appender.position().chain,
+            seq: 0,
+            ops_len: 0,
+            ops: 0,
+        }
+    }
+}
+
 /// The newest commit in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct LastCommit {
@@ -94,7 +110,8 @@ pub(super) struct LastCommit {
     pub(super) number: u64,
     /// Its frame's offset, 0 if there is none.
     pub(super) offset: u64,
-    /// Where its frame ends; the first frame's place if there is none.
+    /// Where its frame ends, or the walk from a checkpoint begins; the first frame's place if there is
+    /// neither.
     pub(super) end: u64,
     /// The chain there.
     pub(super) chain: Chain,
@@ -221,7 +238,7 @@ impl FileStore {
             return Err(error);
         }
         let writer = &mut *self.writer.lock();
-        let mut appender = match self.tail.lock() {
+        let appender = match self.tail.lock() {
             Ok(appender) => appender,
             Err(error) => {
                 self.refuse_waiting(outcomes);
@@ -230,37 +247,34 @@ impl FileStore {
         };
         let base = self.state.load_full();
         let mut frame = std::mem::replace(&mut writer.frame, FrameBuffer::new());
-        let position = appender.position();
-        let mut group = Group::new(&base, &mut frame, position.end);
+        let mut group = Group::new(&base, &mut frame, appender.position().end);
         self.run_waiting(&mut group, outcomes);
-        if group.is_empty() {
-            writer.frame = frame;
-            return Ok(false);
-        }
-        let head = group.finish(CommitHead {
-            number: writer.last.number + 1,
-            previous: writer.last.offset,
-            checkpoint: writer.checkpoint,
-            durable: self.tail.durable(),
-            chain: position.chain,
-            seq: 0,
-            ops_len: 0,
-            ops: 0,
-        });
-        let placed = appender.append(Kind::Commit, &mut frame);
-        drop(appender);
-        writer.frame = frame;
-        let placed = placed?;
-        self.tail.sync()?;
-        writer.last = LastCommit {
-            number: writer.last.number + 1,
-            offset: placed.offset,
-            end: placed.end,
-            chain: placed.chain,
+        let committed = if group.is_empty() {
+            Ok(None)
+        } else {
+            let head = group.finish(writer.next_commit(&appender, self.tail.durable()));
+            self.append_and_sync(writer, appender, &mut frame).map(|()| Some(head))
         };
-        writer.log_bytes += placed.end - placed.offset;
+        writer.frame = frame;
+        let Some(head) = committed? else { return Ok(false) };
         self.publish(&base, head);
         Ok(true)
+    }
+
+    /// The one write and the one sync. The append lock is let go in between, for streams.
+    fn append_and_sync(
+        &self,
+        writer: &mut Writer,
+        mut appender: Appender<'_>,
+        frame: &mut FrameBuffer,
+    ) -> Result<()> {
+        let placed = appender.append(Kind::Commit, frame)?;
+        drop(appender);
+        self.tail.sync()?;
+        let Placed { offset, end, chain } = placed;
+        writer.last = LastCommit { number: writer.last.number + 1, offset, end, chain };
+        writer.log_bytes += end - offset;
+        Ok(())
     }
 
     fn run_waiting(&self, group: &mut Group<'_>, outcomes: &mut Vec<(Done, Result<bool>)>) {

@@ -33,4 +33,4 @@ pub use pages::{NodeBuffer, Page, Pages, Sink};
 pub use read::{Tree, TreeValue};
 pub use reduce::{CountEntries, Malformed, NoSum, Reduce};
 pub use verify::TreeShape;
-pub use write::{Builder, build, merge};
+pub use write::{Builder, MAX_ENTRY_KEY_BYTES, MAX_ENTRY_VALUE_BYTES, build, merge};

@@ -48,7 +48,7 @@ pub trait Sink {
 /// let root = build([("a", "1"), ("b", "2")], NoSum, &mut nodes)?;
 /// let tree = Tree::new(&nodes, root, NoSum);
 /// assert_eq!(tree.get(b"b")?.as_deref(), Some(&b"2"[..]));
-/// # settee_storage::Result::Ok(())
+/// # Ok::<(), settee_storage::Error>(())
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct NodeBuffer {

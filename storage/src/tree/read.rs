@@ -25,7 +25,7 @@ use crate::{
 /// assert_eq!(tree.sum(&KeyRange::prefix(b"b"))?, 1);
 /// let mut cursor = tree.cursor(&KeyRange::all(), Direction::Backward);
 /// assert_eq!(cursor.next()?, Some((&b"carla"[..], &b"3"[..])));
-/// # settee_storage::Result::Ok(())
+/// # Ok::<(), settee_storage::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Tree<'p, P: ?Sized, R> {

@@ -11,6 +11,11 @@ use crate::{
     store::{MAX_KEY_BYTES, MAX_VALUE_BYTES},
 };
 
+/// Longest key of an entry, in bytes: what the store allows, and room for what an index puts before it.
+pub const MAX_ENTRY_KEY_BYTES: usize = 2 * MAX_KEY_BYTES;
+/// Longest value of an entry, in bytes: what the store allows, and room for what an index adds to it.
+pub const MAX_ENTRY_VALUE_BYTES: usize = 2 * MAX_VALUE_BYTES;
+
 /// Builds a tree from entries in ascending order of their keys, bottom up, with full nodes.
 ///
 /// ```
@@ -23,7 +28,7 @@ use crate::{
 /// }
 /// let root = builder.finish()?;
 /// assert_eq!(Tree::new(&nodes, root, CountEntries).total()?, 1000);
-/// # settee_storage::Result::Ok(())
+/// # Ok::<(), settee_storage::Error>(())
 /// ```
 #[derive(Debug)]
 pub struct Builder<'s, R, S: ?Sized> {
@@ -69,8 +74,8 @@ fn blame_caller(flaw: Flaw) -> Error {
 }
 
 fn check_size(key: &[u8], value: &[u8]) -> Result<()> {
-    check_len("a key", key, MAX_KEY_BYTES)?;
-    check_len("a value", value, MAX_VALUE_BYTES)
+    check_len("a key", key, MAX_ENTRY_KEY_BYTES)?;
+    check_len("a value", value, MAX_ENTRY_VALUE_BYTES)
 }
 
 fn check_len(what: &'static str, bytes: &[u8], limit: usize) -> Result<()> {
@@ -111,7 +116,7 @@ pub fn build<K: AsRef<[u8]>, V: AsRef<[u8]>>(
 /// nodes.absorb(&more);
 /// assert_eq!(Tree::new(&nodes, new, NoSum).get(b"a")?.as_deref(), None);
 /// assert_eq!(Tree::new(&nodes, old, NoSum).get(b"a")?.as_deref(), Some(&b"1"[..]));
-/// # settee_storage::Result::Ok(())
+/// # Ok::<(), settee_storage::Error>(())
 /// ```
 ///
 /// # Errors

@@ -1,7 +1,12 @@
 //! What the tests of the store share: random edits, a naive model of what they should lead to, and the
 //! comparison of a snapshot with the model in every way a snapshot can be read.
 
-#![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "each test binary uses its part"
+)]
 
 use std::{
     collections::BTreeMap,
@@ -405,18 +410,21 @@ pub fn write_stream(
     writer.finish()
 }
 
-/// The outcomes of edits that were submitted together.
+/// An edit of a group; `Ok(None)` declines.
+pub type GroupEdit<T> = Box<dyn FnOnce(&mut dyn Transaction) -> Result<Option<T>> + Send>;
+/// What the edits of a group returned, and what became of them.
 type Outcomes<T> = Vec<(Option<T>, Result<Receipt>)>;
+/// The same while some are still under way.
+type Pending<T> = Arc<Mutex<Vec<(Option<T>, Option<Result<Receipt>>)>>>;
 
 /// Submits several edits before any leader runs, so that they make one group, and gives back for each
 /// what it returned and what became of it. An edit that returns `Ok(None)` declines.
 pub fn submit_group<T: Send + 'static>(
     store: &Arc<dyn Store>,
-    edits: Vec<Box<dyn FnOnce(&mut dyn Transaction) -> Result<Option<T>> + Send>>,
+    edits: Vec<GroupEdit<T>>,
 ) -> Outcomes<T> {
     let count = edits.len();
-    let results: Arc<Mutex<Vec<(Option<T>, Option<Result<Receipt>>)>>> =
-        Arc::new(Mutex::new((0..count).map(|_| (None, None)).collect()));
+    let results: Pending<T> = Arc::new(Mutex::new((0..count).map(|_| (None, None)).collect()));
     let mut leaders = Vec::new();
     for (index, edit) in edits.into_iter().enumerate() {
         let (in_edit, in_done) = (Arc::clone(&results), Arc::clone(&results));

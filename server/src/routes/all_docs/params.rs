@@ -101,6 +101,12 @@ impl Params {
         if self.reduced {
             return Err(Failure::query_parse_error("Reduce is invalid for map-only views."));
         }
+        let bounded = self.key.is_some() || self.start.is_some() || self.end.is_some();
+        if bounded && self.keys.as_ref().is_some_and(|keys| !keys.is_empty()) {
+            return Err(Failure::query_parse_error(
+                "`keys` is incompatible with `key`, `start_key` and `end_key`",
+            ));
+        }
         let mut query = AllDocsQuery {
             namespace,
             partition: self.partition,
@@ -279,6 +285,9 @@ mod tests {
         check_refused("stale=x", "Invalid value for `stale`.");
         check_refused("key=nojson", "invalid UTF-8 JSON");
         check_refused("keys={}", "`keys` parameter must be an array.");
+        let incompatible = "`keys` is incompatible with `key`, `start_key` and `end_key`";
+        check_refused("keys=[\"a\"]&key=\"a\"", incompatible);
+        check_refused("keys=[\"a\"]&endkey=\"a\"", incompatible);
         check_refused("group=true", "Invalid use of grouping on a map view.");
         check_refused("reduce=true", "Reduce is invalid for map-only views.");
         let refusal = Params::default().with_members(&members(r#"{"limit": []}"#)).unwrap_err();

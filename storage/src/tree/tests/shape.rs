@@ -3,10 +3,9 @@
 use super::{Changes, Map, Random, Sizes, Subject};
 use crate::{
     error::Error,
-    store::MAX_KEY_BYTES,
     tree::{
-        Malformed, NoSum, NodeBuffer, NodeRef, Page, Pages, Reduce, Root, Tree, build, merge,
-        pending::max_bytes,
+        MAX_ENTRY_KEY_BYTES, Malformed, NoSum, NodeBuffer, NodeRef, Page, Pages, Reduce, Root,
+        Tree, build, merge, pending::max_bytes,
     },
 };
 
@@ -123,15 +122,16 @@ fn large_values_have_nodes_of_their_own() {
 #[test]
 fn the_longest_keys_make_no_endless_tree() {
     let key = |number: u32, at: usize| {
-        let mut key = vec![b'k'; MAX_KEY_BYTES];
+        let mut key = vec![b'k'; MAX_ENTRY_KEY_BYTES];
         key[at..at + 4].copy_from_slice(&number.to_be_bytes());
         key
     };
     // Keys that differ in their last bytes need separators as long as themselves.
-    let model: Map = (0..200).map(|number| (key(number, MAX_KEY_BYTES - 4), vec![1])).collect();
+    let model: Map =
+        (0..200).map(|number| (key(number, MAX_ENTRY_KEY_BYTES - 4), vec![1])).collect();
     let mut subject = Subject::build(model);
     assert!(subject.root.height <= 9, "{:?}", subject.root);
-    subject.merge(&(0..200).step_by(2).map(|n| (key(n, MAX_KEY_BYTES - 4), None)).collect());
+    subject.merge(&(0..200).step_by(2).map(|n| (key(n, MAX_ENTRY_KEY_BYTES - 4), None)).collect());
     subject.merge(&(0..50).map(|n| (key(n, 100), Some(vec![2; 10]))).collect());
     subject.tree().verify().unwrap();
 }
@@ -146,7 +146,7 @@ fn what_is_out_of_order_or_too_large_is_refused() {
     let mut more = nodes.next();
     let changes = [("c", Some("")), ("b", None)];
     assert!(invalid(merge(&nodes, root, NoSum, changes, &mut more)));
-    let long = vec![0; MAX_KEY_BYTES + 1];
+    let long = vec![0; MAX_ENTRY_KEY_BYTES + 1];
     let refused = merge(&nodes, root, NoSum, [(&long, Some("x"))], &mut more);
     assert!(matches!(refused, Err(Error::TooLarge { .. })));
 }
