@@ -19,8 +19,20 @@ const NOT_YET: &str = "js,mango,auth,cors,config,replicator";
 
 /// The areas that this version answers in full.
 const AREAS: &[&str] = &[
-    "server", "database", "document", "attachments", "bulk", "changes", "local", "conflicts", "encoding",
-    "numbers", "errors", "purge", "replication", "partitioned",
+    "server",
+    "database",
+    "document",
+    "attachments",
+    "bulk",
+    "changes",
+    "local",
+    "conflicts",
+    "encoding",
+    "numbers",
+    "errors",
+    "purge",
+    "replication",
+    "partitioned",
 ];
 
 fn folder() -> PathBuf {
@@ -34,7 +46,10 @@ fn python() -> bool {
     }
     assert!(std::env::var_os("CI").is_none(), "python3 is needed to replay the traces");
     // Written past the test harness, which would swallow what a passing test prints.
-    let _ = writeln!(std::io::stderr(), "\n*** SKIPPED: the traces were not replayed: no python3 ***\n");
+    let _ = writeln!(
+        std::io::stderr(),
+        "\n*** SKIPPED: the traces were not replayed: no python3 ***\n"
+    );
     false
 }
 
@@ -74,9 +89,10 @@ fn recorded_scenarios_are_answered_as_couchdb_did() {
         .flat_map(|scenario| {
             let name = scenario["scenario"].as_str().unwrap().to_owned();
             let steps = scenario["steps"].as_array().unwrap().clone();
-            steps.into_iter().filter(|step| step["ok"] == false).map(move |step| {
-                (name.clone(), step["step"].as_u64().unwrap())
-            })
+            steps
+                .into_iter()
+                .filter(|step| step["ok"] == false)
+                .map(move |step| (name.clone(), step["step"].as_u64().unwrap()))
         })
         .collect();
     let allowed = exceptions();
