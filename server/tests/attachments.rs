@@ -211,3 +211,33 @@ fn stored_types_and_names_cannot_break_out_of_headers() {
     assert!(answer.text().contains("filename=\"a\\\"b\"\r\nContent-Type: image/png\r\n"));
     assert!(!answer.text().contains("\r\nX-Evil"));
 }
+
+/// Anonymous memory of a process, in bytes: what it holds itself, file maps left out.
+#[cfg(target_os = "linux")]
+fn anonymous_memory(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("RssAnon:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_slow_client_costs_no_memory() {
+    const ATTACHMENT_BYTES: usize = 96 << 20;
+    const ALLOWED_BYTES: u64 = 24 << 20;
+    let server = start();
+    let bytes: Vec<u8> = (0..ATTACHMENT_BYTES).map(|at| (at >> 10) as u8).collect();
+    let kind = [("Content-Type", "application/octet-stream")];
+    send(&server, "PUT /db/d/f", &kind, &bytes).expect(201);
+    let before = anonymous_memory(server.pid());
+    assert!(before < ALLOWED_BYTES, "{before} bytes after the upload");
+    let mut slow = server.connect();
+    let admin = admin_header();
+    slow.send(
+        format!("GET /db/d/f HTTP/1.1\r\nHost: s\r\nAuthorization: {admin}\r\n\r\n").as_bytes(),
+    );
+    assert_eq!(slow.head().unwrap().status, 200);
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    let during = anonymous_memory(server.pid());
+    assert!(during < ALLOWED_BYTES, "{during} bytes while the client reads nothing");
+}

@@ -72,8 +72,8 @@ impl Server {
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
-            .max_buf_size(MAX_BUFFER_BYTES)
-            .pipeline_flush(true);
+            .max_buf_size(MAX_BUFFER_BYTES);
+        // Not `pipeline_flush`: with it hyper takes in all of a streamed body, however slow the client.
         let mut stop = std::pin::pin!(stop);
         loop {
             let accepted = tokio::select! {
