@@ -2,7 +2,8 @@
 //!
 //! `cargo bench -p settee-benches --bench operations [-- FOLDER]`. One run, figures to the terminal;
 //! the folder (default: the system's for temporary files) decides which disk is measured. `ONLY=name`
-//! runs one measure.
+//! runs one measure. Behind each figure stands what it would be if the processor had nothing else to
+//! do and the disk took no time: the same work by the time the thread was running.
 
 use std::{
     error::Error,
@@ -71,12 +72,56 @@ fn id(number: u64) -> String {
     format!("document-{number:08}")
 }
 
-fn report(what: &str, value: impl std::fmt::Display) {
-    println!("{what:<64} {value:>14}");
+/// Time that passed, and the part of it in which this thread was running.
+#[derive(Clone, Copy, Default)]
+struct Spent {
+    wall: Duration,
+    running: Duration,
 }
 
-fn per_second(count: u64, time: Duration) -> String {
-    format!("{:.0}/s", count as f64 / time.as_secs_f64())
+impl Spent {
+    fn add(&mut self, start: &Start) {
+        self.wall += start.at.elapsed();
+        self.running += running().saturating_sub(start.running);
+    }
+
+    fn per_second(&self, count: u64) -> String {
+        let rate = |time: Duration| count as f64 / time.as_secs_f64();
+        format!("{:>10.0}/s {:>10.0}/s", rate(self.wall), rate(self.running))
+    }
+
+    fn each(&self, count: u64) -> String {
+        let each = |time: Duration| time.as_nanos() as f64 / count as f64 / 1000.0;
+        format!("{:>9.2} us {:>9.2} us", each(self.wall), each(self.running))
+    }
+}
+
+struct Start {
+    at: Instant,
+    running: Duration,
+}
+
+impl Start {
+    fn now() -> Self {
+        Start { at: Instant::now(), running: running() }
+    }
+
+    fn spent(&self) -> Spent {
+        let mut spent = Spent::default();
+        spent.add(self);
+        spent
+    }
+}
+
+/// For how long this thread has been running, as Linux counts it.
+fn running() -> Duration {
+    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let nanos = stat.split(' ').next().and_then(|nanos| nanos.parse().ok());
+    Duration::from_nanos(nanos.unwrap_or(0))
+}
+
+fn report(what: &str, value: &str) {
+    println!("{what:<60} {value}");
 }
 
 /// A small generator of random numbers (splitmix64).
@@ -102,24 +147,20 @@ fn bulk_json(batch: u64, revs: Option<&[Rev]>) -> String {
 /// Everything on one database of many documents.
 fn bulk(path: &Path) -> Outcome {
     let db = create(path)?;
-    let (mut parsing, mut writing) = (Duration::ZERO, Duration::ZERO);
+    let (mut parsing, mut writing) = (Spent::default(), Spent::default());
     let mut revs = Vec::new();
     for batch in 0..BATCHES {
         let json = bulk_json(batch, None);
-        let start = Instant::now();
+        let start = Start::now();
         let request = parse_bulk(json.as_bytes(), &Limits::default())?;
-        parsing += start.elapsed();
-        let start = Instant::now();
+        parsing.add(&start);
+        let start = Start::now();
         let results = db.write(request.docs, WriteMode::Interactive)?;
-        writing += start.elapsed();
+        writing.add(&start);
         revs.push(results.into_iter().collect::<Result<Vec<_>, _>>()?);
     }
-    report(
-        "bulk: documents of 500 B, 1000 a call: parse and write",
-        per_second(DOCUMENTS, parsing + writing),
-    );
-    report("bulk: the same, parse alone", per_second(DOCUMENTS, parsing));
-    report("bulk: the same, write alone", per_second(DOCUMENTS, writing));
+    report("bulk: documents of 500 B, 1000 a call, parse", &parsing.per_second(DOCUMENTS));
+    report("bulk: the same, write", &writing.per_second(DOCUMENTS));
     updates(&db, &revs[..20])?;
     gets(&db)?;
     listings(&db)?;
@@ -127,19 +168,17 @@ fn bulk(path: &Path) -> Outcome {
 }
 
 fn updates(db: &Arc<Database>, revs: &[Vec<Rev>]) -> Outcome {
-    let mut writing = Duration::ZERO;
+    let mut writing = Spent::default();
     for (batch, revs) in (0..).zip(revs) {
         let request = parse_bulk(bulk_json(batch, Some(revs)).as_bytes(), &Limits::default())?;
-        let start = Instant::now();
+        let start = Start::now();
         for result in db.write(request.docs, WriteMode::Interactive)? {
             result?;
         }
-        writing += start.elapsed();
+        writing.add(&start);
     }
-    report(
-        "bulk: updates of documents, 1000 a call: write alone",
-        per_second(revs.len() as u64 * BATCH, writing),
-    );
+    let count = revs.len() as u64 * BATCH;
+    report("bulk: updates of documents, 1000 a call, write", &writing.per_second(count));
     Ok(())
 }
 
@@ -148,18 +187,15 @@ fn gets(db: &Arc<Database>) -> Outcome {
     let (mut state, mut out) = (1, Vec::new());
     let ids: Vec<String> = (0..READS).map(|_| id(random(&mut state) % DOCUMENTS)).collect();
     for warm in [false, true] {
-        let start = Instant::now();
+        let start = Start::now();
         for id in &ids {
             out.clear();
             let reader = db.read()?;
             reader.get(id, &GetOptions::default())?.write_json(&mut out)?;
             black_box(&out);
         }
-        let each = start.elapsed().as_nanos() / u128::from(READS);
-        report(
-            if warm { "get, random, warm" } else { "get, random, first touch" },
-            format!("{each} ns"),
-        );
+        let what = if warm { "get, random, warm" } else { "get, random, first touch" };
+        report(what, &start.spent().each(READS));
     }
     Ok(())
 }
@@ -189,10 +225,10 @@ fn listings(db: &Arc<Database>) -> Outcome {
         ("all_docs, include_docs, descending", true, true),
     ] {
         let query = AllDocsQuery { include_docs, descending, ..AllDocsQuery::default() };
-        let (mut count, start) = (Count::default(), Instant::now());
+        let (mut count, start) = (Count::default(), Start::now());
         db.read()?.all_docs(&query, &mut count)?;
         assert_eq!(count.rows, DOCUMENTS);
-        report(what, per_second(count.rows, start.elapsed()));
+        report(what, &start.spent().per_second(count.rows));
     }
     Ok(())
 }
@@ -200,14 +236,14 @@ fn listings(db: &Arc<Database>) -> Outcome {
 fn feeds(db: &Arc<Database>) -> Outcome {
     for (what, include_docs) in [("changes", false), ("changes, include_docs", true)] {
         let query = ChangesQuery { include_docs, ..ChangesQuery::default() };
-        let (mut rows, start) = (0, Instant::now());
+        let (mut rows, start) = (0, Start::now());
         db.read()?.changes(&query, &mut |row: ChangeRow<'_>| {
             rows += 1;
             black_box(row.json);
             ControlFlow::Continue(())
         })?;
         assert_eq!(rows, DOCUMENTS);
-        report(what, per_second(rows, start.elapsed()));
+        report(what, &start.spent().per_second(rows));
     }
     Ok(())
 }
@@ -222,14 +258,11 @@ fn document(number: u64, rev: Option<&Rev>) -> Result<Document, Box<dyn Error>> 
 fn single_writes(path: &Path) -> Outcome {
     const WRITES: u64 = 3000;
     let db = create(path)?;
-    let start = Instant::now();
+    let start = Start::now();
     for number in 0..WRITES {
         db.write(vec![document(number, None)?], WriteMode::Interactive)?.remove(0)?;
     }
-    report(
-        "one durable write at a time",
-        format!("{} us", start.elapsed().as_micros() / u128::from(WRITES)),
-    );
+    report("one durable write at a time", &start.spent().each(WRITES));
     Ok(())
 }
 
@@ -237,7 +270,7 @@ fn many_threads(path: &Path) -> Outcome {
     const THREADS: u64 = 64;
     const WRITES: u64 = 1000;
     let db = create(path)?;
-    let start = Instant::now();
+    let start = Start::now();
     thread::scope(|scope| {
         for writer in 0..THREADS {
             let db = &db;
@@ -249,7 +282,9 @@ fn many_threads(path: &Path) -> Outcome {
             });
         }
     });
-    report("durable writes from 64 threads", per_second(THREADS * WRITES, start.elapsed()));
+    let wall = start.at.elapsed().as_secs_f64();
+    let rate = (THREADS * WRITES) as f64 / wall;
+    report("durable writes from 64 threads", &format!("{rate:>10.0}/s"));
     Ok(())
 }
 
@@ -258,17 +293,17 @@ fn history(path: &Path) -> Outcome {
     const EDITS: u64 = 3000;
     let db = create(path)?;
     let mut rev = None;
-    let mut start = Instant::now();
+    let mut start = Start::now();
     for edit in 0..EDITS {
         if edit == EDITS / 2 {
-            start = Instant::now();
+            start = Start::now();
         }
         let written =
             db.write(vec![document(0, rev.as_ref())?], WriteMode::Interactive)?.remove(0)?;
         rev = Some(written);
     }
-    let each = start.elapsed().as_micros() / u128::from(EDITS / 2);
-    report("one durable edit of a document with 1000 revisions", format!("{each} us"));
-    report("its file afterwards", format!("{} KiB", db.info()?.sizes.file / 1024));
+    let spent = start.spent().each(EDITS / 2);
+    report("one durable edit of a document with 1000 revisions", &spent);
+    report("its file afterwards", &format!("{:>10} KiB", db.info()?.sizes.file / 1024));
     Ok(())
 }

@@ -71,11 +71,14 @@ fn any_leaf_may_be_followed_while_one_is_alive() {
 fn an_unknown_document_takes_a_named_revision_on_trust_unless_it_is_looked_up() {
     let rev = long_rev(1, "f");
     let named = format!(r#"{{"_id":"new","_rev":"{rev}"}}"#);
+    let with_attachment = named.replace("\"new\"", r#""other","_attachments":{"f":{"data":""}}"#);
     let db = database();
+    assert_eq!(put(&db, &named), Err(CONFLICT.into()), "a new database looks first");
+    put(&db, r#"{"_id":"any"}"#).unwrap();
+    assert_eq!(put(&db, &with_attachment), Err(CONFLICT.into()));
     assert_eq!(put(&db, &named).unwrap(), "2-53c7905a44dfade1f0b2d33c19d71162");
-    let db = database();
     put(&db, r#"{"_id":"_design/d"}"#).unwrap();
-    assert_eq!(put(&db, &named), Err(CONFLICT.into()));
+    assert_eq!(put(&db, &named.replace("new", "newer")), Err(CONFLICT.into()));
 }
 
 #[test]

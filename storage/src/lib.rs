@@ -7,7 +7,7 @@
 //! * [`disk`]: all file access, so that the same code runs on a real disk, in memory and on a
 //!   simulated disk that fails
 //! * [`tree`]: immutable nodes and the copy-on-write B+tree over them
-//! * [`file`]: the store in one append-only file
+//! * [`mod@file`]: the store in one append-only file
 //! * [`model`]: the same in plain maps, to compare against
 
 pub mod disk;

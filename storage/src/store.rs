@@ -411,7 +411,6 @@ pub struct Leader(Box<dyn FnOnce() + Send>);
 
 impl Leader {
     /// Wraps the work of a store's leader.
-    #[must_use]
     pub fn new(lead: impl FnOnce() + Send + 'static) -> Self {
         Leader(Box::new(lead))
     }

@@ -12,7 +12,8 @@ test('databases are created, described, listed and destroyed', async () => {
   assert.equal((await couch.info()).couchdb, 'Welcome');
   await couch.db.create('one');
   await couch.db.create('two/with-slash_and$(odd)+chars');
-  assert.deepEqual(await couch.db.list(), ['one', 'two/with-slash_and$(odd)+chars']);
+  const own = (await couch.db.list()).filter(name => !name.startsWith('_'));
+  assert.deepEqual(own, ['one', 'two/with-slash_and$(odd)+chars']);
   assert.equal((await couch.db.get('one')).doc_count, 0);
   await assert.rejects(couch.db.create('one'), { statusCode: 412, error: 'file_exists' });
   await assert.rejects(couch.db.create('Upper'), { statusCode: 400, error: 'illegal_database_name' });

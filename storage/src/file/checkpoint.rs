@@ -105,8 +105,12 @@ impl FileStore {
             }
             self.checkpoint_once()?;
         }
-        self.tail.trim()?;
-        self.tail.sync()
+        // An idle store keeps no buffers either.
+        self.writer.lock().frame = FrameBuffer::new();
+        if self.tail.trim()? || self.tail.durable() < self.tail.end() {
+            self.tail.sync()?;
+        }
+        self.tail.check()
     }
 
     fn checkpoint_once(&self) -> Result<()> {

@@ -47,7 +47,25 @@ pub(super) struct OpsBuffer {
     pub(super) count: u32,
 }
 
+/// A point in an [`OpsBuffer`] to come back to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OpsMark {
+    len: usize,
+    count: u32,
+}
+
 impl OpsBuffer {
+    /// The end of what was collected so far.
+    pub(super) fn mark(&self) -> OpsMark {
+        OpsMark { len: self.bytes.len(), count: self.count }
+    }
+
+    /// Drops what was collected since.
+    pub(super) fn rewind(&mut self, mark: OpsMark) {
+        self.bytes.truncate(mark.len);
+        self.count = mark.count;
+    }
+
     /// Logs that a document was written under `seq`. `old_value` is its by-id value before.
     pub(super) fn put_doc(
         &mut self,
@@ -241,13 +259,14 @@ mod tests {
         ops.remove_doc(4, b"b", OldDoc { seq: 3, weight: weight(1) });
         ops.put_key(b"\0k", Some(b"v"));
         ops.put_key(b"\0gone", None);
+        ops.bump();
 
         let mut head = Head::default();
         let old_value = |head: &Head, id: &[u8]| {
             Ok(head.layer.doc(id).and_then(|slot| Some(slot.record.as_ref()?.by_id().to_vec())))
         };
         assert!(replay(&ops.bytes, ops.count, &mut head, &old_value).unwrap());
-        assert_eq!(head.seq, 4);
+        assert_eq!(head.seq, 5);
         assert_eq!((head.counts.live, head.counts.active_bytes), (1, 6));
         let record = head.layer.doc(b"a").unwrap().record.clone().unwrap();
         assert_eq!((record.seq, record.by_id(), record.by_seq()), (2, &second[..], &b"s2"[..]));

@@ -144,15 +144,16 @@ impl Tail {
         Ok(())
     }
 
-    /// Gives back the space prepared ahead.
-    pub(super) fn trim(&self) -> Result<()> {
+    /// Gives back the space prepared ahead; true if there was any.
+    pub(super) fn trim(&self) -> Result<bool> {
         let mut appender = self.lock()?;
-        if appender.state.prepared > appender.state.position.end {
-            let end = appender.state.position.end;
-            appender.file.set_len(end).map_err(|source| self.io_error("trim", source))?;
-            appender.state.prepared = end;
+        let end = appender.state.position.end;
+        if appender.state.prepared <= end {
+            return Ok(false);
         }
-        Ok(())
+        appender.file.set_len(end).map_err(|source| self.io_error("trim", source))?;
+        appender.state.prepared = end;
+        Ok(true)
     }
 
     /// Refuses everything from now on, because the state in memory is uncertain.

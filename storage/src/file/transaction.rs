@@ -47,16 +47,14 @@ impl<'g> Group<'g> {
     /// Runs one edit. `Ok(true)` if its writes stay.
     pub(super) fn run(&mut self, edit: Edit) -> Result<bool> {
         let head = self.head.clone();
-        let (frame_len, ops_len) = (self.frame.payload_len(), self.ops.bytes.len());
-        let ops = self.ops.count;
+        let (frame_len, ops) = (self.frame.payload_len(), self.ops.mark());
         // A panic in one edit must not take the group, and the store's leader, with it.
         let outcome = catch_unwind(AssertUnwindSafe(|| edit(self)));
         let outcome = outcome.unwrap_or_else(|_| Err(self.panicked()));
         if !matches!(outcome, Ok(true)) {
             self.head = head;
             self.frame.truncate_payload(frame_len);
-            self.ops.bytes.truncate(ops_len);
-            self.ops.count = ops;
+            self.ops.rewind(ops);
         }
         outcome
     }
@@ -164,18 +162,23 @@ impl Transaction for Group<'_> {
         let view = View { top: &self.head.layer, ..self.base.view() };
         let entry = view.doc(id)?;
         let old = entry.as_ref().map(|entry| (entry.into(), &entry.value[..]));
+        let mark = self.ops.mark();
         self.ops.put_doc(seq, id, weight, old, by_id, by_seq);
         let old = entry.as_ref().map(Into::into);
         let put = self.head.put_doc(Arc::from(id), weight, by_id, by_seq, old);
-        put.map(|record| record.seq).ok_or_else(|| self.inconsistent())
+        put.map(|record| record.seq).ok_or_else(|| {
+            // The edit may go on after this error; the log must not say more than was done.
+            self.ops.rewind(mark);
+            self.inconsistent()
+        })
     }
 
     fn remove_doc(&mut self, id: &[u8]) -> Result<bool> {
         self.check(id, &[])?;
         let Some(old) = self.view().doc(id)?.as_ref().map(Into::into) else { return Ok(false) };
-        self.ops.remove_doc(self.head.seq + 1, id, old);
-        let removed = self.head.remove_doc(&Arc::from(id), old);
-        removed.map(|()| true).ok_or_else(|| self.inconsistent())
+        self.head.remove_doc(&Arc::from(id), old).ok_or_else(|| self.inconsistent())?;
+        self.ops.remove_doc(self.head.seq, id, old);
+        Ok(true)
     }
 
     fn bump(&mut self) -> Result<Seq> {

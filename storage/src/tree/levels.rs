@@ -5,9 +5,11 @@
 //! kept as it is. A kept subtree stands at some level; what waits below that level must become nodes
 //! first, because it comes before.
 
+use std::ops::Range;
+
 use super::{
     Malformed, NodeRef, Reduce, Root, Sink,
-    node::{Entry, split_child},
+    node::{Node, split_child},
     node_ref::MAX_HEIGHT,
     pending::Pending,
 };
@@ -95,18 +97,22 @@ impl<'s, R: Reduce, S: Sink + ?Sized> Levels<'s, R, S> {
         self.spill(0)
     }
 
-    /// Adds an entry of an old node to the level that node was of.
-    pub(super) fn push_old(
+    /// Adds entries of an old node to the level that node was of.
+    pub(super) fn pour(
         &mut self,
         level: u8,
-        prefix: &[u8],
-        entry: &Entry<'_>,
+        node: &Node<'_>,
+        range: Range<usize>,
     ) -> Result<(), Flaw> {
         if level > 0 {
             self.leftmost = false;
         }
-        self.at(level).push_old(prefix, entry)?;
-        self.spill(level)
+        let first = range.start;
+        for index in range {
+            self.at(level).push_old(node, index, index > first)?;
+            self.spill(level)?;
+        }
+        Ok(())
     }
 
     /// Adds entries that were taken from a level, freshness and all.

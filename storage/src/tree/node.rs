@@ -7,11 +7,11 @@
 //! 2               2      n, the number of entries (at least 1)
 //! 4               2      p, the length of the prefix that all keys share
 //! 6               2      zero
-//! 8               4n     heads: the first four bytes of each key behind the prefix, zero-padded
-//! 8 +  4n         4n     ends: where each entry ends in the heap
-//! 8 +  8n         2n     lengths of the keys behind the prefix
-//! 8 + 10n         p      the prefix
-//! 8 + 10n + p            heap: for each entry the key behind its head, then the value
+//! 8               p      the prefix
+//! 8 + p           4n     heads: the first four bytes of each key behind the prefix, zero-padded
+//! 8 + p +  4n     6n     places: where each entry ends in the heap (4), length of its key behind the
+//!                        prefix (2)
+//! 8 + p + 10n            heap: for each entry the key behind its head, then the value
 //! ```
 //!
 //! Numbers are little-endian; nothing needs alignment. Keys ascend strictly. In a leaf an entry is a key
@@ -20,7 +20,8 @@
 //! is the child's reference followed by its sum.
 //!
 //! The heads lie together so that most of a binary search touches a few cache lines; the rest of a key
-//! is looked at only where heads are equal. The reader takes no byte on trust: whatever a node claims is
+//! is looked at only where heads are equal. Prefix and length share the first line, end and length of an
+//! entry another, because in a large tree it is the lines that a lookup waits for. The reader takes no byte on trust: whatever a node claims is
 //! checked before it is used, and a claim that cannot be true is [`Malformed`].
 
 use std::{cmp::Ordering, ops::Range};
@@ -29,17 +30,16 @@ use super::{Malformed, NodeRef};
 
 /// Length of the fixed part in front of the slots.
 const HEADER_BYTES: usize = 8;
-/// Bytes of each entry's slot: head, end, key length.
-const SLOT_BYTES: usize = 10;
-/// How much of a key lies in its slot.
+/// How much of a key lies among the heads.
 const HEAD_BYTES: usize = 4;
+/// Bytes that say where an entry lies: its end, the length of its key.
+const PLACE_BYTES: usize = 6;
 
 /// A node being read.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Node<'n> {
     heads: &'n [[u8; 4]],
-    ends: &'n [[u8; 4]],
-    key_lens: &'n [[u8; 2]],
+    places: &'n [[u8; PLACE_BYTES]],
     prefix: &'n [u8],
     heap: &'n [u8],
     /// Where the heap begins in the node.
@@ -76,20 +76,18 @@ impl<'n> Node<'n> {
         }
         let count = usize::from(u16::from_le_bytes([n0, n1]));
         let prefix_len = usize::from(u16::from_le_bytes([p0, p1]));
-        let (heads, body) = body.split_at_checked(4 * count).ok_or(short)?;
-        let (ends, body) = body.split_at_checked(4 * count).ok_or(short)?;
-        let (key_lens, body) = body.split_at_checked(2 * count).ok_or(short)?;
-        let (prefix, heap) = body.split_at_checked(prefix_len).ok_or(short)?;
+        let (prefix, body) = body.split_at_checked(prefix_len).ok_or(short)?;
+        let (heads, body) = body.split_at_checked(HEAD_BYTES * count).ok_or(short)?;
+        let (places, heap) = body.split_at_checked(PLACE_BYTES * count).ok_or(short)?;
         let node = Node {
             heads: heads.as_chunks().0,
-            ends: ends.as_chunks().0,
-            key_lens: key_lens.as_chunks().0,
+            places: places.as_chunks().0,
             prefix,
             heap,
             heap_at: bytes.len() - heap.len(),
         };
-        match node.ends.last() {
-            Some(&end) if widen(u32::from_le_bytes(end)) == heap.len() => Ok(node),
+        match node.places.last() {
+            Some(place) if read_place(place).0 == heap.len() => Ok(node),
             Some(_) => Err(Malformed("a node does not end where its last entry ends")),
             None => Err(Malformed("a node has no entries")),
         }
@@ -110,12 +108,11 @@ impl<'n> Node<'n> {
     /// Where an entry lies in the heap, and the length of its key behind the head.
     #[inline]
     fn place(&self, index: usize) -> Option<(Range<usize>, usize)> {
-        let end = widen(u32::from_le_bytes(*self.ends.get(index)?));
+        let (end, key_len) = read_place(self.places.get(index)?);
         let start = match index.checked_sub(1) {
-            Some(before) => widen(u32::from_le_bytes(*self.ends.get(before)?)),
+            Some(before) => read_place(self.places.get(before)?).0,
             None => 0,
         };
-        let key_len = usize::from(u16::from_le_bytes(*self.key_lens.get(index)?));
         Some((start..end, key_len))
     }
 
@@ -128,7 +125,13 @@ impl<'n> Node<'n> {
                 self.heap.get(range)?.split_at_checked(key_len.saturating_sub(HEAD_BYTES))?;
             Some(Entry { head: *self.heads.get(index)?, key_len, rest, value })
         };
-        read().ok_or(Malformed("an entry lies outside of its node"))
+        let entry = read().ok_or(Malformed("an entry lies outside of its node"))?;
+        // Heads stand for keys in comparisons, so what a short key leaves of its head must be zeros.
+        let padding = entry.head.get(entry.key_len..).unwrap_or_default();
+        if padding.iter().any(|&byte| byte != 0) {
+            return Err(Malformed("the head of a short key is not padded with zeros"));
+        }
+        Ok(entry)
     }
 
     /// Where the value of an entry lies in the node's bytes.
@@ -247,6 +250,12 @@ fn head_of(suffix: &[u8]) -> [u8; HEAD_BYTES] {
     }
 }
 
+/// End and key length of an entry.
+#[inline]
+fn read_place(&[e0, e1, e2, e3, k0, k1]: &[u8; PLACE_BYTES]) -> (usize, usize) {
+    (widen(u32::from_le_bytes([e0, e1, e2, e3])), usize::from(u16::from_le_bytes([k0, k1])))
+}
+
 #[inline]
 fn widen(number: u32) -> usize {
     usize::try_from(number).expect("an address has at least 32 bits")
@@ -265,7 +274,7 @@ pub(super) fn common_prefix(a: &[u8], b: &[u8]) -> usize {
 /// keys share `prefix` bytes. Exact where keys are longer than prefix and head.
 pub(super) fn estimate(count: usize, bytes: usize, prefix: usize) -> usize {
     let shared = prefix * count.saturating_sub(1);
-    HEADER_BYTES + count * (SLOT_BYTES - HEAD_BYTES) + bytes.saturating_sub(shared)
+    HEADER_BYTES + count * PLACE_BYTES + bytes.saturating_sub(shared)
 }
 
 /// Writes a node into `out`, replacing what was there.
@@ -286,6 +295,7 @@ pub(super) fn encode<'e>(
     out.extend_from_slice(&count.to_le_bytes());
     out.extend_from_slice(&prefix_len.to_le_bytes());
     out.extend_from_slice(&[0, 0]);
+    out.extend_from_slice(&first[..shared]);
     let suffixes = entries.clone().map(|(key, value)| (&key[shared..], value));
     for (suffix, _) in suffixes.clone() {
         out.extend_from_slice(&head_of(suffix));
@@ -294,13 +304,10 @@ pub(super) fn encode<'e>(
     for (suffix, value) in suffixes.clone() {
         let len = suffix.len().saturating_sub(HEAD_BYTES) + value.len();
         end += u32::try_from(len).expect("values are bounded");
+        let key_len = u16::try_from(suffix.len()).expect("keys are bounded");
         out.extend_from_slice(&end.to_le_bytes());
+        out.extend_from_slice(&key_len.to_le_bytes());
     }
-    for (suffix, _) in suffixes.clone() {
-        let len = u16::try_from(suffix.len()).expect("keys are bounded");
-        out.extend_from_slice(&len.to_le_bytes());
-    }
-    out.extend_from_slice(&first[..shared]);
     for (suffix, value) in suffixes {
         out.extend_from_slice(suffix.get(HEAD_BYTES..).unwrap_or_default());
         out.extend_from_slice(value);
@@ -323,11 +330,11 @@ mod tests {
         let bytes = encoded(3, &[(b"user:anna", b"1"), (b"user:bo", b"22")]);
         let expected: &[&[u8]] = &[
             &[3, 0, 2, 0, 5, 0, 0, 0],
+            b"user:",
             b"anna",
             b"bo\0\0",
-            &[1, 0, 0, 0, 3, 0, 0, 0],
-            &[4, 0, 2, 0],
-            b"user:",
+            &[1, 0, 0, 0, 4, 0],
+            &[3, 0, 0, 0, 2, 0],
             b"1",
             b"22",
         ];
@@ -349,6 +356,15 @@ mod tests {
         assert_eq!(node.search(b"a\0\0\0\0\0").unwrap(), Err(6));
         assert_eq!(node.search(b"\0").unwrap(), Err(1));
         assert_eq!(node.search(b"b").unwrap(), Err(7));
+    }
+
+    #[test]
+    fn a_head_that_is_more_than_its_key_is_refused() {
+        let mut bytes = encoded(0, &[(b"a", b""), (b"b", b"")]);
+        assert_eq!(&bytes[8..12], b"a\0\0\0");
+        bytes[11] = 1;
+        let node = Node::open(&bytes, 0).unwrap();
+        assert!(node.entry(0).is_err() && node.entry(1).is_ok());
     }
 
     #[test]
@@ -405,7 +421,7 @@ mod tests {
             if let Some(header) = bytes.get_mut(..8) {
                 header.copy_from_slice(&[0, 0, count, 0, prefix, 0, 0, 0]);
                 let end = bytes.len().saturating_sub(8 + 10 * usize::from(count) + usize::from(prefix));
-                let at = 8 + 8 * usize::from(count) - 4;
+                let at = (8 + usize::from(prefix) + 10 * usize::from(count)).wrapping_sub(6);
                 if count > 0 && let Some(last) = bytes.get_mut(at..at + 4) {
                     last.copy_from_slice(&(end as u32).to_le_bytes());
                 }

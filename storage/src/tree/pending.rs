@@ -2,7 +2,7 @@
 
 use super::{
     Malformed,
-    node::{Entry, common_prefix, encode, estimate},
+    node::{Node, common_prefix, encode, estimate},
 };
 
 /// Nodes of one level are packed up to about this size, in bytes. An entry that is larger has a node of its
@@ -55,30 +55,52 @@ impl Pending {
 
     /// Adds an entry behind all others.
     pub(super) fn push(&mut self, key: &[u8], value: &[u8], fresh: bool) -> Result<(), Malformed> {
-        self.push_pieces([key, &[], &[]], value, fresh)
+        self.push_pieces([key, &[], &[]], value, fresh);
+        self.check_order()
     }
 
-    /// Adds an entry of a node that was read.
-    pub(super) fn push_old(&mut self, prefix: &[u8], entry: &Entry<'_>) -> Result<(), Malformed> {
+    /// Adds an entry of a node that was read. `follows` says that the entry before it in the node is the
+    /// last one here: then the two are compared in the node, where a comparison of their heads will do.
+    pub(super) fn push_old(
+        &mut self,
+        node: &Node<'_>,
+        index: usize,
+        follows: bool,
+    ) -> Result<(), Malformed> {
+        let entry = node.entry(index)?;
         let (head, rest) = entry.suffix();
-        self.push_pieces([prefix, head, rest], entry.value, false)
+        self.push_pieces([node.prefix(), head, rest], entry.value, false);
+        match index.checked_sub(1) {
+            Some(before) if follows => self.require(node.ascends(before)?),
+            _ => self.check_order(),
+        }
     }
 
-    fn push_pieces(&mut self, key: [&[u8]; 3], value: &[u8], fresh: bool) -> Result<(), Malformed> {
+    fn push_pieces(&mut self, key: [&[u8]; 3], value: &[u8], fresh: bool) {
         let start = self.bytes.len();
         for piece in key {
             self.bytes.extend_from_slice(piece);
         }
         let key_len = self.bytes.len() - start;
-        if let Some(last) = self.entries.last()
-            && self.bytes[last.start..last.start + last.key_len] >= self.bytes[start..]
-        {
-            self.bytes.truncate(start);
-            return Err(Malformed("keys are not in ascending order"));
-        }
         self.bytes.extend_from_slice(value);
         self.entries.push(Slot { start, key_len, end: self.bytes.len(), fresh });
-        Ok(())
+    }
+
+    /// Refuses the last entry unless its key is greater than the one before.
+    fn check_order(&mut self) -> Result<(), Malformed> {
+        match &self.entries[..] {
+            [.., before, last] => self.require(self.key(before) < self.key(last)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes the last entry away again if it is not in order.
+    fn require(&mut self, ordered: bool) -> Result<(), Malformed> {
+        if ordered {
+            return Ok(());
+        }
+        self.pop();
+        Err(Malformed("keys are not in ascending order"))
     }
 
     /// Key, value and freshness of the last entry.

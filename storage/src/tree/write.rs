@@ -273,11 +273,11 @@ where
         self.apply_below(upper, |levels, key| {
             let found = node.search(key)?;
             let (Ok(index) | Err(index)) = found;
-            pour(levels, node, 0, done..index)?;
+            levels.pour(0, node, done..index)?;
             done = done.max(index + usize::from(found.is_ok()));
             Ok(())
         })?;
-        pour(&mut self.levels, node, 0, done..node.count())
+        self.levels.pour(0, node, done..node.count())
     }
 
     /// Adds what the changes below `upper` put, calling `before` with the key of each change first.
@@ -316,7 +316,7 @@ where
         let node = self.open(&page, at, child.level)?;
         if child.level == 0 {
             self.levels.begin_leaf(child.separator);
-            return pour(&mut self.levels, &node, 0, 0..node.count());
+            return self.levels.pour(0, &node, 0..node.count());
         }
         self.each_child(&node, child.level, |merge, child, _| merge.keep(child))
     }
@@ -340,7 +340,7 @@ where
             if above == 1 {
                 self.levels.begin_leaf(&separator);
             }
-            pour(&mut self.levels, &node, above - 1, 0..node.count())?;
+            self.levels.pour(above - 1, &node, 0..node.count())?;
             self.levels.push_back(above - 1, &right)?;
         }
         Ok(())
@@ -355,17 +355,4 @@ where
 fn is_joinable(child: Child<'_>) -> Result<bool, Flaw> {
     let (at, _) = split_child(child.value)?;
     Ok(usize::try_from(at.len).is_ok_and(|len| len <= 2 * max_bytes(child.level)))
-}
-
-/// Adds entries of an old node to the level it was of.
-fn pour<R: Reduce, S: Sink + ?Sized>(
-    levels: &mut Levels<'_, R, S>,
-    node: &Node<'_>,
-    level: u8,
-    range: std::ops::Range<usize>,
-) -> Result<(), Flaw> {
-    for index in range {
-        levels.push_old(level, node.prefix(), &node.entry(index)?)?;
-    }
-    Ok(())
 }

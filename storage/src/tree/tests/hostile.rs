@@ -208,7 +208,7 @@ proptest! {
         if let Some(header) = bytes.get_mut(..8) {
             header.copy_from_slice(&[level, 0, count, 0, prefix, 0, 0, 0]);
         }
-        let at = 8 + 8 * usize::from(count) - 4;
+        let at = 8 + usize::from(prefix) + 10 * usize::from(count) - 6;
         if let Some(last) = bytes.get_mut(at..at + 4) {
             last.copy_from_slice(&(heap as u32).to_le_bytes());
         }

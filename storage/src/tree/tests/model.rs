@@ -123,7 +123,7 @@ fn check(subject: &Subject, ranges: &[KeyRange], probes: &[Vec<u8>]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
 
     #[test]
     fn agrees_with_a_map(
