@@ -4,12 +4,10 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Parser};
 
-/// Settee, a document database that speaks the CouchDB HTTP API.
-///
-/// Without any option it keeps its databases in ./data and listens on 127.0.0.1:5984. If no
-/// administrator is configured yet, one is made, and its password is printed once.
+/// What one run of the server is told.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "settee", version, max_term_width = 100, after_help = AFTER_HELP)]
+#[command(name = "settee", version, about = ABOUT, max_term_width = 100, after_help = AFTER_HELP)]
+#[command(disable_help_flag = true, next_line_help = true)]
 pub struct Cli {
     /// Folder of the databases, and of local.ini; made if it isn't there [default: data]
     #[arg(long, value_name = "DIR", env = "SETTEE_DATA_DIR")]
@@ -36,6 +34,10 @@ pub struct Cli {
     #[arg(short, long, action = ArgAction::Count)]
     pub verbose: u8,
 
+    /// Print this help
+    #[arg(short, long, action = ArgAction::HelpShort)]
+    help: Option<bool>,
+
     /// An administrator, together with COUCHDB_PASSWORD
     #[arg(skip = std::env::var("COUCHDB_USER").ok())]
     pub admin_name: Option<String>,
@@ -48,6 +50,12 @@ pub struct Cli {
     #[arg(skip = std::env::var("COUCHDB_SECRET").ok())]
     pub cookie_secret: Option<String>,
 }
+
+const ABOUT: &str = "\
+Settee, a document database that speaks the CouchDB HTTP API.
+
+Without any option it keeps its databases in ./data and listens on 127.0.0.1:5984. If no
+administrator is configured yet, one is made, and its password is printed once.";
 
 const AFTER_HELP: &str = "\
 Environment:

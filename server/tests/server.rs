@@ -365,3 +365,30 @@ fn design_documents_are_not_for_everybody() {
     assert_eq!(results[1]["ok"], true);
     assert_eq!(server.ask("GET", "/db", "").json()["doc_count"], 2);
 }
+
+#[test]
+fn validation_functions_that_are_not_run_are_mentioned_once() {
+    let server = Settee::start();
+    server.ask("PUT", "/db", "").expect(201);
+    let design = r#"{"validate_doc_update":"function(){throw({forbidden:'no'})}"}"#;
+    server.ask("PUT", "/db/_design/a", design).expect(201);
+    server.ask("PUT", "/db/_design/b", design).expect(201);
+    server.ask("PUT", "/db/doc", "{}").expect(201);
+    assert_eq!(server.log().matches("writes are not validated").count(), 1);
+}
+
+#[test]
+fn the_command_line_explains_itself() {
+    let run = |argument: &str| {
+        let output =
+            std::process::Command::new(env!("CARGO_BIN_EXE_settee")).arg(argument).output();
+        let output = output.unwrap();
+        assert!(output.status.success());
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let help = run("--help");
+    for word in ["--data-dir", "--bind", "--port", "--config", "COUCHDB_USER", "[default: 5984]"] {
+        assert!(help.contains(word), "{word} is missing from\n{help}");
+    }
+    assert!(run("--version").starts_with("settee "));
+}

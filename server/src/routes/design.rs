@@ -5,10 +5,36 @@
 use std::sync::Arc;
 
 use http::StatusCode;
+use memchr::memmem;
 use serde_json::Value;
-use settee_engine::{Database, GetOptions};
+use settee_engine::{Database, Document, GetOptions};
 
+use crate::app::App;
 use crate::http::{Failure, Method, Outcome, Reply, Request, percent};
+
+/// What a validation function is called by in a design document.
+const VALIDATION: &[u8] = b"\"validate_doc_update\"";
+
+/// Whether this is the id of a design document.
+pub(crate) fn is_design(id: &str) -> bool {
+    id.starts_with("_design/")
+}
+
+/// Says once for each database that its validation functions aren't run: whoever relies on them
+/// has to know.
+pub(crate) fn note(app: &App, database: &Database, document: &Document) {
+    if !is_design(&document.id) || memmem::find(document.body.as_bytes(), VALIDATION).is_none() {
+        return;
+    }
+    if app.is_first_mention(database.uuid().0) {
+        tracing::warn!(
+            database = database.name(),
+            design_document = document.id,
+            "validate_doc_update functions are stored and replicated, but not run by this version: \
+             writes are not validated",
+        );
+    }
+}
 
 /// A path below a design document that is no attachment.
 pub(super) struct Function {

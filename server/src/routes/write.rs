@@ -6,6 +6,7 @@ use settee_engine::document::Limits;
 use settee_engine::{Database, Document, Rev, WriteMode, WriteResults};
 use tokio::sync::oneshot;
 
+use super::design;
 use crate::http::{Failure, Request};
 
 /// Writes one document, if the user may.
@@ -16,6 +17,7 @@ pub(crate) async fn one(
     mode: WriteMode,
 ) -> Result<Rev, Failure> {
     check_author(request, database, &document.id)?;
+    design::note(&request.app, database, &document);
     submit(database, document, mode).await
 }
 
@@ -28,6 +30,7 @@ pub(crate) fn later(
     mode: WriteMode,
 ) -> Result<(), Failure> {
     check_author(request, database, &document.id)?;
+    design::note(&request.app, database, &document);
     let database = Arc::clone(database);
     tokio::spawn(async move {
         if let Err(failure) = submit(&database, document, mode).await {
@@ -43,12 +46,7 @@ pub(crate) fn check_author(
     database: &Database,
     id: &str,
 ) -> Result<(), Failure> {
-    if is_design(id) { request.user().require_database_admin(database) } else { Ok(()) }
-}
-
-/// Whether this is the id of a design document.
-pub(crate) fn is_design(id: &str) -> bool {
-    id.starts_with("_design/")
+    if design::is_design(id) { request.user().require_database_admin(database) } else { Ok(()) }
 }
 
 async fn submit(

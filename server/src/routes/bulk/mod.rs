@@ -7,7 +7,7 @@ use std::sync::Arc;
 use settee_engine::document::parse_bulk;
 use settee_engine::{Database, Document, Rev, WriteMode};
 
-use super::{blocking, body, write};
+use super::{blocking, body, design, write};
 use crate::app::App;
 use crate::http::{Failure, Outcome, Reply, Request};
 
@@ -27,6 +27,7 @@ pub(crate) async fn bulk_docs(request: &mut Request, database: &Arc<Database>) -
         let mut bulk = parse_bulk(&bytes, &limits)?;
         drop(bytes);
         name_the_nameless(&app, &mut bulk.docs);
+        bulk.docs.iter().for_each(|document| design::note(&app, &database, document));
         let sent = |document: &Document| (document.id.clone(), document.rev.clone());
         let sent: Vec<Sent> = bulk.docs.iter().map(sent).collect();
         Ok(match bulk.new_edits {
@@ -64,8 +65,8 @@ fn write_all(
         let results = database.write(documents, mode)?;
         return Ok(results.into_iter().map(|result| result.map_err(Failure::from)).collect());
     };
-    let refused: Vec<bool> = documents.iter().map(|doc| write::is_design(&doc.id)).collect();
-    let permitted = documents.into_iter().filter(|doc| !write::is_design(&doc.id)).collect();
+    let refused: Vec<bool> = documents.iter().map(|doc| design::is_design(&doc.id)).collect();
+    let permitted = documents.into_iter().filter(|doc| !design::is_design(&doc.id)).collect();
     let mut results = database.write(permitted, mode)?.into_iter();
     let lost = || Err(Failure::internal("the write was lost"));
     let result = |refused: bool| match refused {

@@ -14,9 +14,10 @@ use std::sync::Arc;
 
 use serde_json::json;
 use settee_engine::document::{Body, Document};
-use settee_engine::{AttachmentForm, Database, Error, GetOptions, Rev, WriteMode};
+use settee_engine::{AttachmentForm, Database, Error, GetOptions, Reader, Rev, WriteMode};
 
 use super::{body, write};
+use crate::http::stream::{self, BlockingWriter};
 use crate::http::{Failure, Outcome, Reply, Request};
 
 pub(crate) use self::form::post_form;
@@ -41,17 +42,36 @@ pub(crate) async fn get(request: &mut Request, database: &Arc<Database>, id: &st
     {
         return Ok(Reply::not_modified(etag));
     }
-    let mut json = Vec::new();
-    found.write_json(&mut json)?;
     let following: Vec<_> = found.following().collect();
-    let reply = match following.is_empty() {
-        true => Reply::json(200, json),
-        false => related::reply(json, following).await?,
+    let has_attachments = found.attachments().next().is_some();
+    let reply = if has_attachments && options.show.attachments == AttachmentForm::Inline {
+        drop(found);
+        inline(reader, id, options).await?
+    } else {
+        let mut json = Vec::new();
+        found.write_json(&mut json)?;
+        drop(found);
+        match following.is_empty() {
+            true => Reply::json(200, json),
+            false => related::reply(json, following).await?,
+        }
     };
     Ok(match etag {
         Some(etag) => reply.with_etag(&etag),
         None => reply,
     })
+}
+
+/// A document with its attachments in its text: reading and coding those may take long, so that is
+/// done on a thread made for it.
+async fn inline(reader: Reader, id: &str, options: GetOptions) -> Outcome {
+    let id = id.to_owned();
+    let produce = move |out: &mut BlockingWriter| {
+        reader.get(&id, &options)?.write_json(out.buffer())?;
+        out.buffer().push(b'\n');
+        Ok(())
+    };
+    Ok(Reply::json_stream(stream::produce(produce).await?))
 }
 
 /// PUT `/{db}/{id}`: a document as JSON, or as `multipart/related` with its attachments.
