@@ -205,7 +205,10 @@ impl Config {
 
     /// One section; empty when there is none of that name.
     pub fn section(&self, name: &str) -> BTreeMap<String, String> {
-        self.all().remove(name).unwrap_or_default()
+        let layers = self.layers.lock();
+        let mut pairs = layers.defaults.get(name).cloned().unwrap_or_default();
+        pairs.extend(layers.given.get(name).cloned().unwrap_or_default());
+        pairs
     }
 
     /// The options with their types.

@@ -15,6 +15,9 @@ use super::Failure;
 /// allows. Attachments stream and are not bound by it.
 pub const MAX_GATHERED_BYTES: u64 = 1 << 30;
 
+/// How long a client may take to send the next piece of a body. As CouchDB.
+const CHUNK_TIMEOUT: Duration = Duration::from_secs(300);
+
 /// What is set aside for a body before its first byte has come, in bytes, at most: a client may
 /// announce any length it likes.
 const MAX_RESERVED_BYTES: u64 = 1 << 20;
@@ -88,7 +91,8 @@ impl Body {
     ///
     /// # Errors
     ///
-    /// 413 past the limit; 400 when the client breaks off or its chunks are malformed.
+    /// 413 past the limit; 400 when the client breaks off or its chunks are malformed; 408 when
+    /// nothing comes for five minutes.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Failure> {
         let Some(incoming) = &mut self.incoming else { return Ok(None) };
         if incoming.size_hint().lower().saturating_add(self.taken) > self.limit {
@@ -96,7 +100,8 @@ impl Body {
         }
         let started = Instant::now();
         let data = loop {
-            match incoming.frame().await {
+            let frame = tokio::time::timeout(CHUNK_TIMEOUT, incoming.frame());
+            match frame.await.map_err(|_| Failure::body_timeout())? {
                 None => break None,
                 Some(Err(_)) => return Err(broken_off()),
                 // Trailers mean nothing here.

@@ -106,6 +106,14 @@ impl Failure {
         failure
     }
 
+    /// 408 for a body that doesn't go on; the connection is closed.
+    pub fn body_timeout() -> Self {
+        let reason = "the request body did not come in time";
+        let mut failure = Self::new(StatusCode::REQUEST_TIMEOUT, "timeout", reason);
+        failure.closes = true;
+        failure
+    }
+
     /// 415 `Content-Type must be application/json`.
     pub fn not_json_type() -> Self {
         Self::bad_content_type("Content-Type must be application/json")

@@ -1,10 +1,10 @@
 //! HTTP: connections, requests in, answers out. What is asked for and answered is the business of
-//! [`crate::routes`]; nothing here reads or writes a database.
+//! `routes`; nothing here reads or writes a database.
 //!
 //! # For whoever writes a route
 //!
 //! A handler is an async function `fn(&mut Request, …) -> Outcome`, called by
-//! [`crate::routes`] with the decoded parts of the path:
+//! `routes` with the decoded parts of the path:
 //!
 //! * [`Request`]: `request.query.text("rev")`, `request.query.bytes("key")`,
 //!   `request.query.is_true("revs")`, `request.header("x-couch-id")`,

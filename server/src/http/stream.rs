@@ -12,10 +12,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 
 use super::Failure;
 
@@ -24,6 +27,10 @@ pub const BUFFER_BYTES: usize = 64 << 10;
 
 /// Buffers that may wait for a slow client.
 const BUFFERS_IN_FLIGHT: usize = 2;
+
+/// How long a client may leave a full buffer lying before its answer is given up, and the thread
+/// that produces it goes back to work.
+const STALL_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Bytes a streamed answer may be gathered to when the client asked for a buffered one
 /// (`buffer_response=true`); beyond it streams all the same.
@@ -84,17 +91,18 @@ struct Piece {
 
 type Sender = mpsc::Sender<Result<Piece, Abort>>;
 
-/// The channel's end. A producer that panics just drops its sender, which looks like the end of
-/// the body; what is left in `broken` then tells that it was none.
+/// The channel's end. A producer that panics or gives up just drops its sender, which looks like
+/// the end of the body; whether it was the end stands in `complete`.
 struct Receiver {
     pieces: mpsc::Receiver<Result<Piece, Abort>>,
-    broken: Arc<AtomicBool>,
+    complete: Arc<AtomicBool>,
 }
 
 impl Receiver {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Piece, Abort>>> {
         let piece = std::task::ready!(self.pieces.poll_recv(context));
-        if piece.is_none() && self.broken.swap(false, Ordering::Acquire) {
+        // Told once: whoever goes on reading after the failure gets the end.
+        if piece.is_none() && !self.complete.swap(true, Ordering::Acquire) {
             let failure = Failure::internal("the request failed inside the server");
             return Poll::Ready(Some(Err(Abort(failure))));
         }
@@ -106,21 +114,10 @@ impl Receiver {
     }
 }
 
-/// Leaves a note for the receiver when it goes while its thread panics.
-struct PanicNote(Arc<AtomicBool>);
-
-impl Drop for PanicNote {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.store(true, Ordering::Release);
-        }
-    }
-}
-
-fn pieces() -> (Sender, PanicNote, Receiver) {
+fn pieces() -> (Sender, Arc<AtomicBool>, Receiver) {
     let (sender, pieces) = mpsc::channel(BUFFERS_IN_FLIGHT);
-    let broken = Arc::new(AtomicBool::new(false));
-    (sender, PanicNote(Arc::clone(&broken)), Receiver { pieces, broken })
+    let complete = Arc::new(AtomicBool::new(false));
+    (sender, Arc::clone(&complete), Receiver { pieces, complete })
 }
 
 impl ReplyBody {
@@ -213,9 +210,8 @@ impl StreamBody {
 /// that fills one blocks until the client has taken an earlier one.
 pub struct BlockingWriter {
     buffer: Vec<u8>,
-    // Dropped in this order: the note is left before the channel is seen to be closed.
-    _note: PanicNote,
     sender: Sender,
+    complete: Arc<AtomicBool>,
 }
 
 impl BlockingWriter {
@@ -258,15 +254,25 @@ impl BlockingWriter {
     }
 
     fn send(&self, bytes: Vec<u8>, last: bool) -> Result<(), ClientGone> {
-        let piece = Piece { bytes: Bytes::from(bytes), last };
-        self.sender.blocking_send(Ok(piece)).map_err(|_| ClientGone)
+        let piece = Ok(Piece { bytes: Bytes::from(bytes), last });
+        match self.sender.try_send(piece) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Closed(_)) => Err(ClientGone),
+            Err(TrySendError::Full(piece)) => {
+                // This is a thread for waiting, and the client may be slow, but not for ever.
+                let sent = self.sender.send_timeout(piece, STALL_TIMEOUT);
+                Handle::current().block_on(sent).map_err(|_| ClientGone)
+            }
+        }
     }
 
     fn finish(mut self, result: Result<(), Failure>) {
         let sent = match result {
             Ok(()) => {
                 let rest = std::mem::take(&mut self.buffer);
-                self.send(rest, true)
+                let sent = self.send(rest, true);
+                self.complete.store(sent.is_ok(), Ordering::Release);
+                sent
             }
             Err(failure) => self.sender.blocking_send(Err(Abort(failure))).map_err(|_| ClientGone),
         };
@@ -333,11 +339,11 @@ pub async fn produce_buffered(
 fn spawn_producer(
     produce: impl FnOnce(&mut BlockingWriter) -> Result<(), Failure> + Send + 'static,
 ) -> Receiver {
-    let (sender, note, receiver) = pieces();
+    let (sender, complete, receiver) = pieces();
     let span = tracing::Span::current();
     tokio::task::spawn_blocking(move || {
         let _entered = span.enter();
-        let mut writer = BlockingWriter { buffer: Vec::new(), _note: note, sender };
+        let mut writer = BlockingWriter { buffer: Vec::new(), sender, complete };
         let result = produce(&mut writer);
         writer.finish(result);
     });
@@ -372,9 +378,8 @@ async fn start(mut rest: Receiver, hold: usize) -> Result<ReplyBody, Failure> {
 
 /// Where a task writes that waits for other things than the client, such as a continuous feed.
 pub struct AsyncWriter {
-    // Dropped in this order: the note is left before the channel is seen to be closed.
-    _note: PanicNote,
     sender: Sender,
+    complete: Arc<AtomicBool>,
 }
 
 impl AsyncWriter {
@@ -400,12 +405,17 @@ impl AsyncWriter {
     }
 }
 
-/// A body that is written by whoever holds the writer, and ends when it is
-/// dropped. The answer's headers go out at once.
+impl Drop for AsyncWriter {
+    fn drop(&mut self) {
+        self.complete.store(!std::thread::panicking(), Ordering::Release);
+    }
+}
+
+/// A body that is written by whoever holds the writer, and ends when that is dropped. The answer's headers go out at once.
 pub fn channel() -> (AsyncWriter, ReplyBody) {
-    let (sender, note, rest) = pieces();
+    let (sender, complete, rest) = pieces();
     let body = ReplyBody::Stream(StreamBody { first: None, rest, remaining: None });
-    (AsyncWriter { _note: note, sender }, body)
+    (AsyncWriter { sender, complete }, body)
 }
 
 #[cfg(test)]
