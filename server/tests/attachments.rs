@@ -1,5 +1,7 @@
 //! Attachments over HTTP: multipart requests and answers, ranges, forms, and what is wrong with them.
 
+#![allow(clippy::unwrap_used, reason = "a failure here is a failed test")]
+
 mod support;
 
 use serde_json::json;

@@ -1,5 +1,7 @@
 //! The changes feed over HTTP: what waits, what ends it, and what its filters say.
 
+#![allow(clippy::unwrap_used, reason = "a failure here is a failed test")]
+
 mod support;
 
 use std::time::{Duration, Instant};
