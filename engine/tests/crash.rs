@@ -22,8 +22,9 @@ fn open(disk: &SimDisk) -> settee_engine::Result<Arc<Databases>> {
     Databases::open(disk, "data", Options::default())
 }
 
-/// What has been promised at some point: documents and their revisions for each database.
-type Promise = BTreeMap<String, BTreeMap<String, String>>;
+/// What has been promised at some point: of each database its documents and their revisions, or that
+/// there is none of that name.
+type Promise = BTreeMap<String, Option<BTreeMap<String, String>>>;
 
 /// A workload that notes after each step how many operations the disk had done and what is promised.
 struct Workload {
@@ -40,26 +41,30 @@ impl Workload {
     }
 
     fn create(&mut self, name: &str) {
+        self.begin_change_of(name);
         self.step(|all, promise| {
             all.create(name, Props::default()).unwrap();
-            promise.insert(name.into(), BTreeMap::new());
+            promise.insert(name.into(), Some(BTreeMap::new()));
         });
     }
 
     fn delete(&mut self, name: &str) {
-        // Once the deletion begins, nothing is promised of the database any more.
-        let mut promise = self.promise.clone();
-        promise.remove(name);
-        self.promised.push((self.disk.operations(), promise));
+        self.begin_change_of(name);
         self.step(|all, promise| {
             all.delete(name).unwrap();
-            promise.remove(name);
+            promise.insert(name.into(), None);
         });
+    }
+
+    /// From the next operation on, nothing is promised of the database any more.
+    fn begin_change_of(&mut self, name: &str) {
+        self.promise.remove(name);
+        self.promised.push((self.disk.operations() + 1, self.promise.clone()));
     }
 
     fn put(&mut self, name: &str, id: &str, text: &str) {
         self.step(|all, promise| {
-            let docs = promise.get_mut(name).unwrap();
+            let docs = promise.get_mut(name).unwrap().as_mut().unwrap();
             let rev = docs.get(id).map_or(String::new(), |rev| format!(r#""_rev":"{rev}","#));
             let json = format!(r#"{{"_id":"{id}",{rev}"text":"{text}"}}"#);
             docs.insert(id.into(), put(&all.get(name).unwrap(), &json).unwrap());
@@ -80,7 +85,8 @@ impl Workload {
                 source: AttachmentSource::Staged(writer.finish().unwrap()),
             });
             let rev = db.write(vec![document], WriteMode::Interactive).unwrap().remove(0).unwrap();
-            promise.get_mut(name).unwrap().insert(id.into(), rev.to_string());
+            let docs = promise.get_mut(name).unwrap().as_mut().unwrap();
+            docs.insert(id.into(), rev.to_string());
         });
     }
 }
@@ -129,6 +135,10 @@ fn check(disk: &SimDisk, promise: &Promise, place: &str) {
     let all = open(disk).unwrap_or_else(|error| panic!("{place}: {error}"));
     let names = all.names(&NameRange::default()).unwrap();
     for (name, docs) in promise {
+        let Some(docs) = docs else {
+            assert!(!names.contains(name), "{place}: {name} is back");
+            continue;
+        };
         assert!(names.contains(name), "{place}: {name} is gone");
         let db = all.get(name).unwrap();
         for (id, rev) in docs {
