@@ -20,9 +20,15 @@ const PREPARED_BYTES: usize = 64 * 1024 * 1024;
 
 /// Appends and syncs records one at a time, at the end of a file and into space prepared with zeros.
 pub(crate) fn disk(duration: Duration) -> Outcome<()> {
-    for (name, prepared) in [("bare append + fdatasync", 0), ("bare write into zeros + fdatasync", PREPARED_BYTES)] {
+    for (name, prepared) in
+        [("bare append + fdatasync", 0), ("bare write into zeros + fdatasync", PREPARED_BYTES)]
+    {
         let folder = tempfile::tempdir_in(".")?;
-        let file = OpenOptions::new().create(true).truncate(true).write(true).open(folder.path().join("file"))?;
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(true)
+            .write(true)
+            .open(folder.path().join("file"))?;
         file.write_all_at(&vec![0; prepared], 0)?;
         file.sync_all()?;
         let record = [7; RECORD_BYTES];
@@ -41,7 +47,8 @@ pub(crate) fn disk(duration: Duration) -> Outcome<()> {
 pub(crate) fn hyper_server(body: Vec<u8>) -> Outcome<String> {
     let (tell, told) = std::sync::mpsc::channel();
     std::thread::spawn(move || -> Outcome<()> {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         runtime.block_on(async move {
             let listener = TcpListener::bind("127.0.0.1:0").await?;
             tell.send(listener.local_addr()?.to_string())?;

@@ -24,7 +24,10 @@ use crate::{client::Target, workload::Workload};
 pub(crate) type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 #[derive(Parser)]
-#[command(name = "settee-load", about = "Loads a CouchDB-compatible server over HTTP and prints what it did.")]
+#[command(
+    name = "settee-load",
+    about = "Loads a CouchDB-compatible server over HTTP and prints what it did."
+)]
 struct Options {
     /// Server to load, with an administrator's name and password.
     #[arg(long, conflicts_with = "spawn", value_name = "URL")]

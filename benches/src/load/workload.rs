@@ -10,7 +10,11 @@ use std::{
 use clap::ValueEnum;
 use tokio::task::LocalSet;
 
-use crate::{Outcome, client::{Client, Target}, limits, report};
+use crate::{
+    Outcome,
+    client::{Client, Target},
+    limits, report,
+};
 
 /// Documents a bulk request carries.
 const BULK: usize = 1000;
@@ -50,7 +54,9 @@ impl Workload {
         match self {
             Workload::Limits => limits::disk(plan.duration),
             Workload::Put => puts(target, plan, 1, "durable PUT, 1 connection").await,
-            Workload::Puts => puts(target, plan, plan.clients, "durable PUT, many connections").await,
+            Workload::Puts => {
+                puts(target, plan, plan.clients, "durable PUT, many connections").await
+            }
             Workload::Bulk => bulk(target, plan).await,
             Workload::Get => get(target, plan).await,
             Workload::Scans => scans(target, plan).await,
@@ -255,7 +261,9 @@ async fn growth(target: &Target, plan: &Plan) -> Outcome<()> {
 fn idle(plan: &Plan) -> Outcome<()> {
     let Some(pid) = plan.server_pid else { return Ok(()) };
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    for (field, name) in [("RssAnon:", "server's own memory"), ("RssFile:", "mapped file pages in memory")] {
+    for (field, name) in
+        [("RssAnon:", "server's own memory"), ("RssFile:", "mapped file pages in memory")]
+    {
         let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap_or("0 kB");
         let kib: f64 = line.trim().trim_end_matches("kB").trim().parse()?;
         report(name, kib / 1024.0, "MiB");
