@@ -88,7 +88,8 @@ pub struct ChangesQuery {
     pub filter: ChangesFilter,
     /// What becomes of `doc` (the `fields` of a selector filter).
     pub project: Option<Arc<dyn Projection>>,
-    /// Only each n-th row carries its sequence, the others `null`.
+    /// Only the rows before which a multiple of this is left of the limit carry their sequence, the others
+    /// `null`.
     pub seq_interval: Option<u64>,
 }
 
@@ -124,6 +125,8 @@ pub struct ChangesEnd {
     pub cut: bool,
 }
 
+/// The limit CouchDB assumes where none is given, in rows.
+const LIMIT_IF_NONE: u64 = 1_000_000_000_000_000;
 /// Longest row buffer that is kept between rows, in bytes.
 const KEEP_ROW_BYTES: usize = 1024 * 1024;
 
@@ -271,10 +274,17 @@ impl Feed<'_> {
         {
             return Ok(ControlFlow::Continue(()));
         }
-        self.rows += 1;
         self.write_row(*seq, id, entry, &others)?;
+        self.rows += 1;
         let flow = sink.row(ChangeRow { seq: *seq, json: &self.row });
         Ok(if self.is_full() { ControlFlow::Break(()) } else { flow })
+    }
+
+    /// Whether the row about to be written carries its sequence. CouchDB counts the interval by what is left
+    /// of the limit, not by what was sent; clients that ask for batches of one interval depend on it.
+    fn carries_seq(&self) -> bool {
+        let left = self.query.limit.unwrap_or(LIMIT_IF_NONE).saturating_sub(self.rows);
+        self.query.seq_interval.is_none_or(|interval| left.is_multiple_of(interval.max(1)))
     }
 
     fn write_row(
@@ -287,11 +297,11 @@ impl Feed<'_> {
         if self.row.capacity() > KEEP_ROW_BYTES {
             self.row = Vec::new();
         }
+        let carries_seq = self.carries_seq();
         let row = &mut self.row;
         row.clear();
         row.extend_from_slice(b"{\"seq\":");
-        if self.query.seq_interval.is_none_or(|interval| self.rows.is_multiple_of(interval.max(1)))
-        {
+        if carries_seq {
             row.push(b'"');
             sequence::write(&self.reader.database.uuid(), seq, row);
             row.push(b'"');

@@ -82,6 +82,9 @@ pub enum Error {
     /// A member of the document that begins with an underscore is unknown or has the wrong type.
     #[error("{0}")]
     DocValidation(String),
+    /// A design document that says something this database cannot do.
+    #[error("{0}")]
+    InvalidDesignDoc(String),
     /// A revision that is not of the form `generation-id`.
     #[error("Invalid rev format")]
     InvalidRev,

@@ -4,8 +4,9 @@ use settee_storage::KeyRange;
 
 use crate::{
     database::Database,
-    document::Document,
+    document::{Body, Document},
     error::{Error, Result},
+    json::Value,
     name::{self, DocKind},
 };
 
@@ -64,6 +65,24 @@ impl Database {
             true => check_id(id),
             false => Ok(()),
         }
+    }
+
+    /// That the functions a design document asks for can be had here: those of single partitions only
+    /// where there are partitions.
+    ///
+    /// # Errors
+    /// [`Error::InvalidDesignDoc`].
+    pub(crate) fn check_design(&self, body: &Body) -> Result<()> {
+        if self.props().partitioned {
+            return Ok(());
+        }
+        let body = body.to_value()?;
+        let partitioned = body.get("options").and_then(|options| options.get("partitioned"));
+        if partitioned.and_then(Value::as_bool) == Some(true) {
+            let reason = "partitioned option cannot be true in a non-partitioned database.";
+            return Err(Error::InvalidDesignDoc(reason.into()));
+        }
+        Ok(())
     }
 
     /// That a document may be written here: its id, and that a local document has no attachments.

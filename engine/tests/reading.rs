@@ -295,10 +295,13 @@ fn each_document_is_in_the_feed_once() {
     let (rows, end) =
         changes(&db, &ChangesQuery { descending: true, since: 3, ..ChangesQuery::default() });
     assert_eq!((rows.len(), end.last_seq, end.pending), (3, 2, 0), "`since` is no bound downwards");
-    let sparse = ChangesQuery { seq_interval: Some(2), ..ChangesQuery::default() };
-    let with_seq: Vec<bool> =
-        changes(&db, &sparse).0.iter().map(|row| !row.starts_with(r#"{"seq":null"#)).collect();
-    assert_eq!(with_seq, [false, true, false]);
+    let with_seq = |limit| {
+        let sparse = ChangesQuery { seq_interval: Some(2), limit, ..ChangesQuery::default() };
+        let rows = changes(&db, &sparse).0;
+        rows.iter().map(|row| !row.starts_with(r#"{"seq":null"#)).collect::<Vec<_>>()
+    };
+    assert_eq!(with_seq(None), [true, false, true]);
+    assert_eq!(with_seq(Some(25)), [false, true, false], "counted by what is left of the limit");
 }
 
 #[test]

@@ -129,8 +129,9 @@ impl Reader {
         let mut opened: Vec<(Rev, Option<NodeIndex>)> =
             nodes.into_iter().map(|node| (tree.rev(node).clone(), Some(node))).collect();
         opened.extend(missing.into_iter().map(|rev| (rev, None)));
+        // Stable, so that of two branches that end in the same id the lower one stays in front.
         opened.sort_by(|a, b| (a.1.is_none(), &a.0).cmp(&(b.1.is_none(), &b.0)));
-        opened.dedup_by(|a, b| a.0 == b.0);
+        opened.dedup();
         opened
             .into_iter()
             .map(|(rev, node)| match node {

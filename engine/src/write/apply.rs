@@ -70,7 +70,7 @@ pub(super) fn apply(
             let is_news = !passed_over.contains(&at);
             let result = match document.edit(transaction, doc, is_news) {
                 Ok(rev) => Ok(rev),
-                Err(Error::Conflict) => Err(Error::Conflict),
+                Err(refusal @ (Error::Conflict | Error::InvalidDesignDoc(_))) => Err(refusal),
                 Err(error) => return Err(error),
             };
             validated |= is_news && result.is_ok() && !is_design;
@@ -128,6 +128,9 @@ impl<'r> Document<'r> {
         doc: Prepared,
         news: bool,
     ) -> Result<Rev> {
+        if DocKind::of(&doc.id) == DocKind::Design && !doc.deleted {
+            self.rules.database.check_design(&doc.body)?;
+        }
         match self.rules.mode {
             WriteMode::Interactive => self.edit_interactively(transaction, doc),
             WriteMode::Replicated if news => self.take_replicated(transaction, doc),

@@ -1,0 +1,184 @@
+//! What all requests share.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use arc_swap::{ArcSwap, Guard};
+use parking_lot::Mutex;
+use settee_engine::attachment::gzip::CompressibleTypes;
+use settee_engine::{AttachmentSettings, Database, Databases};
+use tokio::sync::watch;
+
+use crate::auth::{self, Accounts};
+use crate::config::{Config, ConfigError, Settings};
+use crate::http::Failure;
+use crate::uuids::Uuids;
+
+/// The name this one node answers to where CouchDB's API names nodes.
+const NODE_NAME: &str = "couchdb@127.0.0.1";
+
+/// Databases that are remembered for having been mentioned in the log.
+const MAX_MENTIONED: usize = 10_000;
+
+/// The running server: configuration, accounts, databases.
+pub struct App {
+    config: Config,
+    settings: ArcSwap<Settings>,
+    accounts: Accounts,
+    databases: Arc<Databases>,
+    uuids: Uuids,
+    address: OnceLock<SocketAddr>,
+    started: Instant,
+    stopping: watch::Sender<bool>,
+    mentioned: Mutex<HashSet<[u8; 16]>>,
+}
+
+impl App {
+    /// Puts the parts together.
+    ///
+    /// # Errors
+    ///
+    /// When the system has no random numbers to give.
+    pub fn new(config: Config, databases: Arc<Databases>) -> Result<Arc<Self>, getrandom::Error> {
+        let app = Self {
+            settings: ArcSwap::from_pointee(config.settings()),
+            accounts: Accounts::new(&config)?,
+            config,
+            databases,
+            uuids: Uuids::new()?,
+            address: OnceLock::new(),
+            started: Instant::now(),
+            stopping: watch::Sender::new(false),
+            mentioned: Mutex::default(),
+        };
+        app.apply();
+        Ok(Arc::new(app))
+    }
+
+    /// The options in effect now. A request that reads several of them should keep what this
+    /// returns; one that waits should not.
+    pub fn settings(&self) -> Guard<Arc<Settings>> {
+        self.settings.load()
+    }
+
+    /// The text of the configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The accounts.
+    pub fn accounts(&self) -> &Accounts {
+        &self.accounts
+    }
+
+    /// The databases.
+    pub fn databases(&self) -> &Arc<Databases> {
+        &self.databases
+    }
+
+    /// The database of this name. One that is closed is opened here, which reads its file: short
+    /// enough for a thread of the runtime, of which there are more than cores for such waits.
+    ///
+    /// # Errors
+    ///
+    /// 404 when there is none; 500 when its file is damaged.
+    pub fn database(&self, name: &str) -> Result<Arc<Database>, Failure> {
+        Ok(self.databases.get(name)?)
+    }
+
+    /// A new id, made as `[uuids]` says.
+    pub fn new_uuid(&self) -> String {
+        self.uuids.next(&self.settings())
+    }
+
+    /// The name of this node.
+    pub fn node_name(&self) -> &'static str {
+        NODE_NAME
+    }
+
+    /// When the server started.
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// Changes an option while the server runs and returns its former value; a plain password in
+    /// `[admins]` is hashed first, which takes its time.
+    ///
+    /// # Errors
+    ///
+    /// As [`Config::set`].
+    pub fn set_option(
+        &self,
+        section: &str,
+        key: &str,
+        value: Option<&str>,
+        persist: bool,
+    ) -> Result<Option<String>, ConfigError> {
+        let hashed = match value {
+            Some(password) if section == "admins" => {
+                auth::hash_unless_hashed(password, self.settings().password_iterations)?
+            }
+            _ => None,
+        };
+        let previous = self.config.set(section, key, hashed.as_deref().or(value), persist)?;
+        self.apply();
+        Ok(previous)
+    }
+
+    /// Reads the configuration files again.
+    ///
+    /// # Errors
+    ///
+    /// As [`Config::reload`].
+    pub fn reload(&self) -> Result<(), ConfigError> {
+        self.config.reload()?;
+        self.apply();
+        Ok(())
+    }
+
+    /// Puts the configuration into effect.
+    fn apply(&self) {
+        let settings = self.config.settings();
+        self.databases.set_attachment_settings(AttachmentSettings {
+            compressible: CompressibleTypes::parse(&settings.compressible_types),
+            level: settings.compression_level,
+            max_bytes: settings.max_attachment_size,
+        });
+        self.settings.store(Arc::new(settings));
+        self.accounts.reload(&self.config);
+    }
+
+    /// The address the server listens on.
+    pub fn address(&self) -> SocketAddr {
+        self.address.get().copied().unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)))
+    }
+
+    /// Says which address the server listens on, once it does.
+    pub fn listens_on(&self, address: SocketAddr) {
+        // A second listener would not change what `Location` headers name.
+        let _ = self.address.set(address);
+    }
+
+    /// Whether a database (given by its uuid) is to be mentioned in the log for the first time.
+    pub(crate) fn is_first_mention(&self, database: [u8; 16]) -> bool {
+        let mut mentioned = self.mentioned.lock();
+        if mentioned.len() >= MAX_MENTIONED {
+            mentioned.clear();
+        }
+        mentioned.insert(database)
+    }
+
+    /// Tells everything that waits to come to an end: the server stops.
+    pub fn stop(&self) {
+        self.stopping.send_replace(true);
+    }
+
+    /// Resolves when the server stops. Whoever follows changes waits for this too.
+    pub async fn stopping(&self) {
+        let mut stopping = self.stopping.subscribe();
+        // The sender lives as long as the app does.
+        drop(stopping.wait_for(|stopping| *stopping).await);
+    }
+}

@@ -1,0 +1,116 @@
+//! The identity behind a request, and its rights.
+
+use std::sync::Arc;
+
+use settee_engine::Database;
+
+use super::security::Security;
+use crate::http::Failure;
+
+/// The role of a server administrator.
+const ADMIN_ROLE: &str = "_admin";
+
+/// The role that may read metrics.
+const METRICS_ROLE: &str = "_metrics";
+
+/// Who a request comes from. The default is nobody: no name, no roles.
+///
+/// ```
+/// use settee_server::auth::User;
+///
+/// assert!(User::default().require_server_admin().is_err());
+/// assert!(User::admin("anna").require_server_admin().is_ok());
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct User {
+    name: Option<Arc<str>>,
+    roles: Arc<[Arc<str>]>,
+}
+
+impl User {
+    /// The server administrator of this name.
+    pub fn admin(name: &str) -> Self {
+        Self { name: Some(name.into()), roles: [Arc::from(ADMIN_ROLE)].into() }
+    }
+
+    /// The name; `None` for an anonymous request.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
+    /// The roles.
+    pub fn roles(&self) -> impl Iterator<Item = &str> {
+        self.roles.iter().map(|role| &**role)
+    }
+
+    /// Whether this is a server administrator.
+    pub fn is_admin(&self) -> bool {
+        self.has_role(ADMIN_ROLE)
+    }
+
+    /// Whether the user has this role.
+    pub fn has_role(&self, role: &str) -> bool {
+        self.roles().any(|held| held == role)
+    }
+
+    /// Refuses everyone but server administrators.
+    ///
+    /// # Errors
+    ///
+    /// 401 `You are not a server admin.`, also for those who are logged in.
+    pub fn require_server_admin(&self) -> Result<(), Failure> {
+        allow(self.is_admin(), || Failure::unauthorized("You are not a server admin."))
+    }
+
+    /// Refuses those who may not read metrics.
+    ///
+    /// # Errors
+    ///
+    /// 401, also for those who are logged in.
+    pub fn require_metrics_reader(&self) -> Result<(), Failure> {
+        allow(self.is_admin() || self.has_role(METRICS_ROLE), || {
+            Failure::unauthorized("You are not a server admin or read-only metrics user")
+        })
+    }
+
+    /// Refuses those who may not read and write the database.
+    ///
+    /// # Errors
+    ///
+    /// 401 for anonymous requests, 403 for others.
+    pub fn require_member(&self, database: &Database) -> Result<(), Failure> {
+        allow(self.is_admin() || Security::of(database).is_member(self), || match self.name {
+            None => Failure::unauthorized("You are not authorized to access this db."),
+            Some(_) => Failure::forbidden("You are not allowed to access this db."),
+        })
+    }
+
+    /// Refuses those who may not change the database's settings and design documents.
+    ///
+    /// # Errors
+    ///
+    /// 401 for anonymous requests, 403 for others.
+    pub fn require_database_admin(&self, database: &Database) -> Result<(), Failure> {
+        const REASON: &str = "You are not a db or server admin.";
+        allow(self.is_admin() || Security::of(database).is_admin(self), || match self.name {
+            None => Failure::unauthorized(REASON),
+            Some(_) => Failure::forbidden(REASON),
+        })
+    }
+
+    /// As [`Self::require_database_admin`], for the paths that start maintenance: they word it
+    /// differently and never answer 403.
+    ///
+    /// # Errors
+    ///
+    /// 401, also for those who are logged in.
+    pub fn require_maintainer(&self, database: &Database) -> Result<(), Failure> {
+        allow(self.is_admin() || Security::of(database).is_admin(self), || {
+            Failure::unauthorized("You are not a server or db admin.")
+        })
+    }
+}
+
+fn allow(allowed: bool, refusal: impl FnOnce() -> Failure) -> Result<(), Failure> {
+    if allowed { Ok(()) } else { Err(refusal()) }
+}

@@ -1,0 +1,69 @@
+//! The built-in `default.ini`: the lowest layer of the configuration.
+
+/// Every option Settee acts on, with CouchDB's defaults.
+pub(super) const DEFAULT_INI: &str = "\
+[couchdb]
+single_node = true
+max_dbs_open = 500
+max_document_size = 8000000
+max_attachment_size = 1073741824
+max_document_id_length = infinity
+default_security = admin_only
+maintenance_mode = false
+
+[chttpd]
+port = 5984
+bind_address = 127.0.0.1
+require_valid_user = false
+require_valid_user_except_for_up = false
+admin_only_all_dbs = true
+max_db_number_for_dbs_info_req = 100
+buffer_response = false
+max_uri_length = 8000
+max_http_request_size = 4294967296
+changes_timeout = 60000
+decode_plus_to_space = true
+server_header_versions = true
+prefer_minimal = Cache-Control, Content-Length, Content-Range, Content-Type, ETag, Server, Transfer-Encoding, Vary
+x_forwarded_host = X-Forwarded-Host
+x_forwarded_proto = X-Forwarded-Proto
+x_forwarded_ssl = X-Forwarded-Ssl
+
+[chttpd_auth]
+timeout = 600
+allow_persistent_cookies = true
+iterations = 600000
+authentication_redirect = /_utils/session.html
+
+[chttpd_auth_lockout]
+mode = enforce
+threshold = 5
+max_lifetime = 300000
+max_objects = 10000
+
+[attachments]
+compression_level = 8
+compressible_types = text/*, application/javascript, application/json, application/xml
+
+[uuids]
+algorithm = sequential
+format = base_16
+max_count = 1000
+
+[cluster]
+q = 2
+n = 1
+
+[purge]
+max_revisions_number = 1000
+
+[csp]
+attachments_enable = true
+attachments_header_value = sandbox
+
+[log]
+level = info
+
+[vendor]
+name = Settee
+";

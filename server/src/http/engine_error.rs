@@ -1,0 +1,101 @@
+//! The one place where the engine's errors become answers.
+
+use http::StatusCode;
+use settee_engine::Error;
+use settee_engine::error::Absence;
+
+use super::Failure;
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let reason = error.to_string();
+        match error {
+            Error::IllegalDatabaseName(_) => bad("illegal_database_name", reason),
+            Error::DatabaseNameTooLong(_) => bad("database_name_too_long", reason),
+            Error::DatabaseExists => {
+                Self::new(StatusCode::PRECONDITION_FAILED, "file_exists", reason)
+            }
+            Error::DatabaseNotFound => Self::no_database(),
+            Error::InvalidJson => Self::invalid_json(),
+            Error::BadRequest(_)
+            | Error::InvalidRev
+            | Error::AttachmentLength(_)
+            | Error::InvalidAttachmentData(_)
+            | Error::MalformedSequence => Self::bad_request(reason),
+            Error::IllegalDocId(_) => bad("illegal_docid", reason),
+            Error::IllegalPartition(_) => bad("illegal_partition", reason),
+            Error::DocValidation(_) => bad("doc_validation", reason),
+            Error::InvalidDesignDoc(_) => bad("invalid_design_doc", reason),
+            Error::Md5Mismatch => bad("content_md5_mismatch", reason),
+            Error::Selector(_) => bad("invalid_selector", reason),
+            Error::Conflict => Self::conflict(),
+            Error::NotFound(Absence::Revision) => {
+                Self::new(StatusCode::CONFLICT, "not_found", reason)
+            }
+            Error::NotFound(_) => Self::not_found(reason),
+            Error::MissingStub { .. } | Error::PreviousRevisionMissing(_) => {
+                Self::new(StatusCode::PRECONDITION_FAILED, "missing_stub", reason)
+            }
+            Error::DocumentTooLarge(_) => too_large("document_too_large", reason),
+            Error::AttachmentTooLarge(_) => too_large("attachment_too_large", reason),
+            Error::Forbidden(_) => Self::forbidden(reason),
+            other => from_trouble(&other),
+        }
+    }
+}
+
+fn bad(error: &'static str, reason: String) -> Failure {
+    Failure::new(StatusCode::BAD_REQUEST, error, reason)
+}
+
+fn too_large(error: &'static str, reason: String) -> Failure {
+    Failure::new(StatusCode::PAYLOAD_TOO_LARGE, error, reason)
+}
+
+/// What isn't the client's doing: told in short to them, in full to the log.
+fn from_trouble(error: &Error) -> Failure {
+    if let Error::Storage(settee_storage::Error::Closed) = error {
+        // It was deleted, or the server is stopping, after the request had opened it.
+        return Failure::no_database();
+    }
+    let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+    tracing::error!(%error, cause, "a request failed");
+    if let Error::Storage(settee_storage::Error::Full { .. }) = error {
+        let reason = "database_dir is too full";
+        return Failure::new(StatusCode::INSUFFICIENT_STORAGE, "insufficient_storage", reason);
+    }
+    Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_server_error", error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(error: Error, expected: &str) {
+        assert_eq!(Failure::from(error).to_string(), expected);
+    }
+
+    #[test]
+    fn answers_are_those_of_couchdb() {
+        check(Error::Conflict, "409 conflict: Document update conflict.");
+        check(Error::NotFound(Absence::Deleted), "404 not_found: deleted");
+        check(Error::NotFound(Absence::Revision), "409 not_found: missing_rev");
+        check(Error::InvalidRev, "400 bad_request: Invalid rev format");
+        check(Error::DocumentTooLarge("id".into()), "413 document_too_large: id");
+        check(
+            Error::MissingStub { id: "d".into(), name: "a".into() },
+            "412 missing_stub: Invalid attachment stub in d for a",
+        );
+        check(
+            Error::DatabaseExists,
+            "412 file_exists: The database could not be created, the file already exists.",
+        );
+    }
+
+    #[test]
+    fn a_full_disk_is_told_apart_from_damage() {
+        let full = settee_storage::Error::Full { path: "a.settee".into() };
+        assert_eq!(Failure::from(Error::from(full)).status(), 507);
+        assert_eq!(Failure::from(Error::Damaged("document")).status(), 500);
+    }
+}

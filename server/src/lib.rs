@@ -1,0 +1,14 @@
+//! Settee's server: the CouchDB 3 HTTP API over the engine.
+//!
+//! A request's way through the house: [`http`] takes it from the connection, [`auth`] says who
+//! asks, `routes` finds the handler and the handler makes one call on the engine. [`config`] holds
+//! the options, [`app`] what all requests share; [`cli`] and [`startup`] are the binary's.
+
+pub mod app;
+pub mod auth;
+pub mod cli;
+pub mod config;
+pub mod http;
+mod routes;
+pub mod startup;
+pub mod uuids;

@@ -1,0 +1,110 @@
+//! `/{db}/_bulk_docs` and `/{db}/_bulk_get`: many documents in one request.
+
+mod get;
+
+use std::sync::Arc;
+
+use settee_engine::document::parse_bulk;
+use settee_engine::{Database, Document, Rev, WriteMode};
+
+use super::{blocking, body, design, write};
+use crate::app::App;
+use crate::http::{Failure, Outcome, Reply, Request};
+
+pub(crate) use self::get::bulk_get;
+
+/// A document's id, and the revision it came with.
+type Sent = (String, Option<Rev>);
+
+/// POST `/{db}/_bulk_docs`.
+pub(crate) async fn bulk_docs(request: &mut Request, database: &Arc<Database>) -> Outcome {
+    request.require_json_type()?;
+    let bytes = request.body.bytes().await?;
+    let limits = write::limits(request);
+    let refusal = request.user().require_database_admin(database).err();
+    let (app, database) = (Arc::clone(&request.app), Arc::clone(database));
+    let json = blocking::run(move || {
+        let mut bulk = parse_bulk(&bytes, &limits)?;
+        drop(bytes);
+        name_the_nameless(&app, &mut bulk.docs);
+        bulk.docs.iter().for_each(|document| design::note(&app, &database, document));
+        let sent = |document: &Document| (document.id.clone(), document.rev.clone());
+        let sent: Vec<Sent> = bulk.docs.iter().map(sent).collect();
+        Ok(match bulk.new_edits {
+            true => {
+                let results = write_all(&database, bulk.docs, WriteMode::Interactive, refusal)?;
+                every_result(sent, results)
+            }
+            false => {
+                let results = write_all(&database, bulk.docs, WriteMode::Replicated, refusal)?;
+                refusals(sent, results)
+            }
+        })
+    });
+    Ok(Reply::json(201, json.await?))
+}
+
+fn name_the_nameless(app: &App, documents: &mut [Document]) {
+    for document in documents.iter_mut().filter(|document| document.id.is_empty()) {
+        document.id = app.new_uuid();
+    }
+}
+
+/// What became of each document, in their order.
+type Results = Vec<Result<Rev, Failure>>;
+
+/// Writes the documents; `refusal` is what becomes of design documents from those who may not write
+/// any.
+fn write_all(
+    database: &Arc<Database>,
+    documents: Vec<Document>,
+    mode: WriteMode,
+    refusal: Option<Failure>,
+) -> settee_engine::Result<Results> {
+    let Some(refusal) = refusal else {
+        let results = database.write(documents, mode)?;
+        return Ok(results.into_iter().map(|result| result.map_err(Failure::from)).collect());
+    };
+    let refused: Vec<bool> = documents.iter().map(|doc| design::is_design(&doc.id)).collect();
+    let permitted = documents.into_iter().filter(|doc| !design::is_design(&doc.id)).collect();
+    let mut results = database.write(permitted, mode)?.into_iter();
+    let lost = || Err(Failure::internal("the write was lost"));
+    let result = |refused: bool| match refused {
+        true => Err(refusal.clone()),
+        false => results.next().map_or_else(lost, |result| result.map_err(Failure::from)),
+    };
+    Ok(refused.into_iter().map(result).collect())
+}
+
+/// `[{"ok":true,…},{"id":…,"error":…}]`, one for each document.
+fn every_result(sent: Vec<Sent>, results: Results) -> Vec<u8> {
+    let mut json = b"[".to_vec();
+    for ((id, _), result) in sent.iter().zip(results) {
+        separate(&mut json);
+        match result {
+            Ok(rev) => body::write_written(id, &rev.to_string(), &mut json),
+            Err(failure) => body::write_refusal(id, None, &failure, &mut json),
+        }
+    }
+    json.push(b']');
+    json
+}
+
+/// Replicated writes are answered with what was refused only.
+fn refusals(sent: Vec<Sent>, results: Results) -> Vec<u8> {
+    let mut json = b"[".to_vec();
+    for ((id, rev), result) in sent.iter().zip(results) {
+        if let Err(failure) = result {
+            separate(&mut json);
+            body::write_refusal(id, rev.as_ref(), &failure, &mut json);
+        }
+    }
+    json.push(b']');
+    json
+}
+
+fn separate(json: &mut Vec<u8>) {
+    if json.len() > 1 {
+        json.push(b',');
+    }
+}

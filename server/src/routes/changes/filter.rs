@@ -1,0 +1,163 @@
+//! Which changes pass: the built-in filters, and what is said of the others.
+
+use std::sync::Arc;
+
+use settee_engine::changes::{DocumentFilter, Projection};
+use settee_engine::find::path::Found;
+use settee_engine::find::{FieldPath, Selector, SelectorError};
+use settee_engine::json::{Object, Value};
+use settee_engine::{ChangesFilter, Database, Error, GetOptions};
+
+use super::params::Params;
+use crate::http::Failure;
+use crate::routes::body;
+
+/// The filter a request asks for, and what it wants to see of each document.
+pub(super) fn choose(
+    database: &Arc<Database>,
+    params: &Params,
+    body: Option<Object>,
+) -> Result<(ChangesFilter, Option<Arc<dyn Projection>>), Failure> {
+    let Some(name) = params.filter.as_deref() else { return Ok((ChangesFilter::None, None)) };
+    match name {
+        "_doc_ids" => Ok((doc_ids(params, body)?, None)),
+        "_selector" => selector(body),
+        "_design" => Ok((ChangesFilter::Design, None)),
+        "_view" => Err(view(database, params)),
+        _ if name.starts_with('_') => Err(Failure::bad_request("unknown builtin filter name")),
+        _ => Err(function(database, name)),
+    }
+}
+
+fn doc_ids(params: &Params, body: Option<Object>) -> Result<ChangesFilter, Failure> {
+    let list = match (body, &params.doc_ids) {
+        (Some(mut members), _) => members.remove("doc_ids"),
+        (None, Some(text)) => Some(Value::parse(text)?),
+        (None, None) => None,
+    };
+    let ids = list.as_ref().and_then(body::strings);
+    ids.map(ChangesFilter::DocIds)
+        .ok_or_else(|| Failure::bad_request("`doc_ids` filter parameter is not a list of doc ids."))
+}
+
+fn selector(body: Option<Object>) -> Result<(ChangesFilter, Option<Arc<dyn Projection>>), Failure> {
+    let Some(mut members) = body else {
+        return Err(Failure::bad_request("Selector must be specified in POST payload"));
+    };
+    let selector = match members.remove("selector") {
+        Some(selector @ Value::Object(_)) => Selector::parse(&selector).map_err(refused)?,
+        _ => return Err(Failure::bad_request("Selector error: expected a JSON object")),
+    };
+    let fields = match members.remove("fields") {
+        None => None,
+        Some(list) => {
+            let names = body::strings(&list)
+                .ok_or_else(|| Failure::bad_request("Selector error: fields must be JSON array"))?;
+            Some(Arc::new(Fields::parse(&names)?) as Arc<dyn Projection>)
+        }
+    };
+    Ok((ChangesFilter::Documents(Arc::new(Matching(selector))), fields))
+}
+
+fn refused(error: SelectorError) -> Failure {
+    Failure::bad_request(error.to_string())
+}
+
+/// Lets documents pass that match a selector.
+#[derive(Debug)]
+struct Matching(Selector);
+
+impl DocumentFilter for Matching {
+    fn passes(&self, document: &[u8]) -> Result<bool, Error> {
+        Ok(self.0.matches(document))
+    }
+}
+
+/// Keeps some fields of a document, each at its place.
+#[derive(Debug)]
+struct Fields(Vec<FieldPath>);
+
+impl Fields {
+    fn parse(names: &[String]) -> Result<Self, Failure> {
+        let paths = names.iter().map(|name| FieldPath::parse(name).map_err(refused));
+        Ok(Self(paths.collect::<Result<_, _>>()?))
+    }
+}
+
+impl Projection for Fields {
+    fn project(&self, document: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
+        let mut kept = Object::new();
+        for path in &self.0 {
+            if let Found::Value(text) = path.find(document) {
+                put(&mut kept, &path.parts().collect::<Vec<_>>(), Value::from_canonical(text)?);
+            }
+        }
+        kept.write(out);
+        Ok(())
+    }
+}
+
+/// Puts a value into an object at a path, making the objects on the way.
+fn put(object: &mut Object, path: &[&str], value: Value) {
+    match path {
+        [] => {}
+        [name] => object.insert(*name, value),
+        [name, rest @ ..] => {
+            let mut inner = match object.remove(name) {
+                Some(Value::Object(inner)) => inner,
+                _ => Object::new(),
+            };
+            put(&mut inner, rest, value);
+            object.insert(*name, inner);
+        }
+    }
+}
+
+/// What is said of a filter that is a function of a design document.
+fn function(database: &Arc<Database>, name: &str) -> Failure {
+    let parts: Vec<&str> = name.split('/').collect();
+    let [design, function] = parts.as_slice() else {
+        return Failure::bad_request("`filter` must be of the form `designname/filtername`");
+    };
+    missing(database, design, &["filters", function])
+        .unwrap_or_else(|| Failure::not_built("filter functions are"))
+}
+
+/// What is said of a view used as filter.
+fn view(database: &Arc<Database>, params: &Params) -> Failure {
+    let Some(name) = params.view.as_deref() else {
+        return Failure::bad_request("`view` filter parameter is not provided.");
+    };
+    let parts: Vec<&str> = name.split('/').collect();
+    let [design, view] = parts.as_slice() else {
+        return Failure::bad_request("`view` must be of the form `designname/viewname`");
+    };
+    missing(database, design, &["views", view])
+        .unwrap_or_else(|| Failure::not_built("map/reduce views are"))
+}
+
+/// The failure if a design document or a member in it, reached by the path of names, is not there.
+fn missing(database: &Arc<Database>, design: &str, path: &[&str]) -> Option<Failure> {
+    let text = match read(database, &format!("_design/{design}")) {
+        Ok(text) => text,
+        Err(failure) => return Some(failure),
+    };
+    let document = match Value::parse(&text) {
+        Ok(document) => document,
+        Err(error) => return Some(error.into()),
+    };
+    let mut value = &document;
+    for name in path {
+        match value.get(name) {
+            Some(member) => value = member,
+            None => return Some(Failure::not_found(format!("missing json key: {name}"))),
+        }
+    }
+    None
+}
+
+fn read(database: &Arc<Database>, id: &str) -> Result<Vec<u8>, Failure> {
+    let mut text = Vec::new();
+    database.read()?.get(id, &GetOptions::default())?.write_json(&mut text)?;
+    Ok(text)
+}

@@ -1,0 +1,230 @@
+//! The steps from the command line to a running server, and from a signal to its end.
+
+use std::error::Error;
+use std::fs;
+use std::io::{self, Write as _};
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use settee_engine::{AttachmentSettings, Databases, Options, Props};
+use settee_storage::disk::RealDisk;
+use tracing_subscriber::EnvFilter;
+
+use crate::app::App;
+use crate::auth::{self, FirstAdmin};
+use crate::cli::Cli;
+use crate::config::Config;
+use crate::http::Server;
+
+/// Where databases are kept unless told otherwise.
+const DEFAULT_DATA_DIR: &str = "data";
+
+/// The configuration file in the data folder.
+const LOCAL_INI: &str = "local.ini";
+
+/// Databases that clients expect to find on a server that is set up.
+const SYSTEM_DATABASES: [&str; 2] = ["_replicator", "_users"];
+
+/// Fewer threads than this would let a few reads that wait for the disk hold up all others.
+const MIN_WORKERS: usize = 4;
+
+/// Threads that may wait for the disk or follow a slow client at the same time.
+const MAX_BLOCKING_THREADS: usize = 512;
+
+/// A step of the start that takes longer is worth a line.
+const WORTH_A_LINE: Duration = Duration::from_secs(1);
+
+/// Reads the configuration, and makes the data folder.
+///
+/// # Errors
+///
+/// When a file or the folder can't be read or made, or an option means nothing.
+pub fn configuration(cli: &Cli) -> Result<(PathBuf, Config), Box<dyn Error>> {
+    let given = cli.data_dir.clone();
+    let mut files = cli.config.clone();
+    if files.is_empty() {
+        files.push(given.clone().unwrap_or_else(|| DEFAULT_DATA_DIR.into()).join(LOCAL_INI));
+    }
+    let config = Config::load(files, &cli.overrides())?;
+    let configured = || config.get("couchdb", "database_dir").map(PathBuf::from);
+    let data_dir = given.or_else(configured).unwrap_or_else(|| DEFAULT_DATA_DIR.into());
+    fs::create_dir_all(&data_dir)
+        .map_err(|error| format!("cannot make {}: {error}", data_dir.display()))?;
+    Ok((data_dir, config))
+}
+
+/// Sends the log to standard error: what `SETTEE_LOG` (or `RUST_LOG`) says, or else the command line, or else
+/// `[log] level`.
+pub fn log_to_stderr(cli: &Cli, config: &Config) {
+    let level = match (cli.quiet, cli.verbose) {
+        (true, _) => "warn",
+        (_, 0) => match config.get("log", "level").as_deref() {
+            Some("debug") => "debug",
+            Some("warning" | "warn") => "warn",
+            Some("error" | "err" | "critical" | "crit" | "alert" | "emergency" | "emerg") => {
+                "error"
+            }
+            Some("none") => "off",
+            _ => "info",
+        },
+        (_, 1) => "debug",
+        (..) => "trace",
+    };
+    let from = |variable| EnvFilter::builder().with_env_var(variable).try_from_env();
+    let filter = from("SETTEE_LOG").or_else(|_| from("RUST_LOG"));
+    let filter = filter.unwrap_or_else(|_| EnvFilter::new(level));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    // Only a second start in the same process could fail, and that one logs already.
+    drop(log.with_ansi(false).try_init());
+}
+
+/// Opens the data folder.
+///
+/// # Errors
+///
+/// When another process has it, or it can't be read.
+pub fn open_databases(data_dir: &Path, config: &Config) -> Result<Arc<Databases>, Box<dyn Error>> {
+    let settings = config.settings();
+    let mut options = Options {
+        open_databases: settings.max_dbs_open,
+        attachments: AttachmentSettings::default(),
+        ..Options::default()
+    };
+    if !settings.admin_only_by_default {
+        options.default_security = "{}".to_owned();
+    }
+    let databases =
+        timed("opening the data folder", || Databases::open(Arc::new(RealDisk), data_dir, options));
+    let databases = databases.map_err(|error| match error {
+        settee_engine::Error::Storage(settee_storage::Error::Locked { .. }) => {
+            format!("{} is in use by another settee", data_dir.display()).into()
+        }
+        other => Box::<dyn Error>::from(other),
+    })?;
+    if settings.single_node {
+        for name in SYSTEM_DATABASES {
+            if !databases.exists(name)? {
+                databases.create(name, Props::default())?;
+            }
+        }
+    }
+    Ok(databases)
+}
+
+/// Sees to it that there is an administrator; returns the one that had to be made.
+///
+/// # Errors
+///
+/// When the configuration can't be written.
+pub fn prepare_accounts(cli: &Cli, config: &Config) -> Result<Option<FirstAdmin>, Box<dyn Error>> {
+    Ok(timed("hashing passwords", || auth::ensure_admin(config, cli.admin()))?)
+}
+
+fn timed<T>(what: &str, step: impl FnOnce() -> T) -> T {
+    let started = Instant::now();
+    let result = step();
+    if started.elapsed() >= WORTH_A_LINE {
+        tracing::info!("{what} took {:.1} s", started.elapsed().as_secs_f64());
+    }
+    result
+}
+
+/// Listens, serves until a signal comes, then closes the databases.
+///
+/// # Errors
+///
+/// When the address can't be listened on, or a database can't be closed properly.
+pub fn serve(
+    config: Config,
+    databases: Arc<Databases>,
+    first_admin: Option<FirstAdmin>,
+) -> Result<(), Box<dyn Error>> {
+    let settings = config.settings();
+    let address = address(&settings.bind_address, settings.port)?;
+    let app = App::new(config, Arc::clone(&databases))?;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    // More threads than cores: a read that waits for the disk holds up one of them only.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(MIN_WORKERS.max(2 * cores))
+        .max_blocking_threads(MAX_BLOCKING_THREADS)
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let server = Server::bind(Arc::clone(&app), address)?;
+        announce(app.address(), first_admin.as_ref())?;
+        server.run(signal()).await;
+        Ok::<_, Box<dyn Error>>(())
+    })?;
+    tracing::info!("closing the databases");
+    timed("closing the databases", || databases.close())?;
+    Ok(())
+}
+
+fn address(host: &str, port: u16) -> Result<SocketAddr, Box<dyn Error>> {
+    let host = if host == "any" { "0.0.0.0" } else { host };
+    let addresses = (host.trim_matches(['[', ']']), port).to_socket_addrs();
+    let addresses = addresses.map_err(|error| format!("bind_address {host}: {error}"))?;
+    addresses.into_iter().next().ok_or_else(|| format!("bind_address {host} has no address").into())
+}
+
+/// Says on standard output where the server is, and who may enter.
+fn announce(address: SocketAddr, first_admin: Option<&FirstAdmin>) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    let version = env!("CARGO_PKG_VERSION");
+    writeln!(out, "Settee {version} listens on http://{address}/")?;
+    if let Some(FirstAdmin { name, password }) = first_admin {
+        writeln!(out, "An administrator was made; the password is shown only this once:")?;
+        writeln!(out, "  name      {name}")?;
+        writeln!(out, "  password  {password}")?;
+        writeln!(out, "  try       curl http://{name}:{password}@{address}/_all_dbs")?;
+    }
+    out.flush()
+}
+
+/// Resolves when the process is asked to end. Asked a second time, it ends at once.
+async fn signal() {
+    next_signal().await;
+    tracing::info!("stopping: running requests may finish");
+    tokio::spawn(async {
+        next_signal().await;
+        tracing::warn!("stopped at once; the databases will be recovered when opened");
+        std::process::exit(1);
+    });
+}
+
+#[cfg(unix)]
+async fn next_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match signal(SignalKind::terminate()) {
+        Ok(mut terminate) => tokio::select! {
+            _ = terminate.recv() => {}
+            _ = tokio::signal::ctrl_c() => {}
+        },
+        Err(_) => drop(tokio::signal::ctrl_c().await),
+    }
+}
+
+#[cfg(not(unix))]
+async fn next_signal() {
+    drop(tokio::signal::ctrl_c().await);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses() {
+        for (host, expected) in [
+            ("127.0.0.1", "127.0.0.1:7"),
+            ("any", "0.0.0.0:7"),
+            ("::", "[::]:7"),
+            ("[::1]", "[::1]:7"),
+        ] {
+            assert_eq!(address(host, 7).unwrap().to_string(), expected);
+        }
+        assert!(address("no such host!", 7).is_err());
+    }
+}

@@ -1,0 +1,159 @@
+//! Replays the traces in `conformance/`, recorded from CouchDB 3.5, against the real binary.
+//!
+//! Steps that differ for a reason are listed in `conformance-exceptions.md`; any other difference fails,
+//! and so does an exception that no longer occurs.
+
+mod support;
+
+use std::{
+    collections::BTreeSet,
+    io::Write,
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use support::Settee;
+
+/// Features of the traces that this version does not have yet.
+const NOT_YET: &str = "js,mango,auth,cors,config,replicator";
+
+/// The areas that this version answers in full.
+const AREAS: &[&str] = &[
+    "server",
+    "database",
+    "document",
+    "attachments",
+    "bulk",
+    "changes",
+    "local",
+    "conflicts",
+    "encoding",
+    "numbers",
+    "errors",
+    "purge",
+    "replication",
+    "partitioned",
+];
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests")
+}
+
+/// Whether there is a Python to replay with. Where these tests must run, its absence is a failure.
+fn python() -> bool {
+    if Command::new("python3").arg("--version").output().is_ok() {
+        return true;
+    }
+    assert!(std::env::var_os("CI").is_none(), "python3 is needed to replay the traces");
+    // Written past the test harness, which would swallow what a passing test prints.
+    let _ = writeln!(
+        std::io::stderr(),
+        "\n*** SKIPPED: the traces were not replayed: no python3 ***\n"
+    );
+    false
+}
+
+/// The rows of the exceptions' tables: what is named in the first column, and the second column.
+fn exceptions() -> Vec<(String, String)> {
+    let text = std::fs::read_to_string(folder().join("conformance-exceptions.md")).unwrap();
+    text.lines()
+        .filter_map(|line| {
+            let mut cells = line.strip_prefix("| `")?.split(" | ");
+            let name = cells.next()?.trim_end_matches('`').to_owned();
+            Some((name, cells.next()?.to_owned()))
+        })
+        .collect()
+}
+
+/// The steps of scenarios that may differ.
+fn scenario_exceptions() -> BTreeSet<(String, u64)> {
+    let rows = exceptions().into_iter().filter(|(name, _)| name.contains('/'));
+    rows.map(|(name, step)| (name, step.parse().unwrap())).collect()
+}
+
+/// The lines of random sequences that may differ, by file: one, or all from one on.
+fn random_exceptions() -> Vec<(String, RangeInclusive<u64>)> {
+    let rows = exceptions().into_iter().filter(|(name, _)| !name.contains('/'));
+    rows.map(|(name, lines)| match lines.strip_suffix(" on") {
+        Some(first) => (name, first.parse().unwrap()..=u64::MAX),
+        None => (name, lines.parse().unwrap()..=lines.parse().unwrap()),
+    })
+    .collect()
+}
+
+#[test]
+fn recorded_scenarios_are_answered_as_couchdb_did() {
+    if !python() {
+        return;
+    }
+    let server = Settee::start();
+    let out = server.folder().join("conformance.json");
+    let mut replay = Command::new("python3");
+    replay.arg(folder().join("conformance/replay.py")).arg(server.admin_url());
+    replay.args(["--without", NOT_YET, "--json"]).arg(&out);
+    for area in AREAS {
+        replay.args(["--only", area]);
+    }
+    replay.status().unwrap();
+
+    let results: serde_json::Value = serde_json::from_slice(&std::fs::read(out).unwrap()).unwrap();
+    assert!(results["steps_passed"].as_u64().unwrap() > 1000, "too few steps ran: {results}");
+    let failed: BTreeSet<(String, u64)> = results["results"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|scenario| {
+            let name = scenario["scenario"].as_str().unwrap().to_owned();
+            let steps = scenario["steps"].as_array().unwrap().clone();
+            steps
+                .into_iter()
+                .filter(|step| step["ok"] == false)
+                .map(move |step| (name.clone(), step["step"].as_u64().unwrap()))
+        })
+        .collect();
+    let allowed = scenario_exceptions();
+    let unexpected: Vec<_> = failed.difference(&allowed).collect();
+    assert!(unexpected.is_empty(), "steps that differ from CouchDB: {unexpected:?}");
+    let healed: Vec<_> = allowed.difference(&failed).collect();
+    assert!(healed.is_empty(), "listed as exceptions but passing, remove them: {healed:?}");
+}
+
+#[test]
+fn random_sequences_are_answered_as_couchdb_did() {
+    if !python() {
+        return;
+    }
+    let server = Settee::start();
+    let mut files: Vec<_> = std::fs::read_dir(folder().join("conformance/random"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.file_name().unwrap().to_string_lossy().starts_with("core-"))
+        .collect();
+    files.sort();
+    assert!(files.len() >= 39);
+    let replay = Command::new("python3")
+        .arg(folder().join("conformance/replay_random.py"))
+        .arg(server.admin_url())
+        .arg("-v")
+        .args(&files)
+        .output()
+        .unwrap();
+    let report = String::from_utf8(replay.stdout).unwrap();
+    let passed = report.lines().last().and_then(|line| line.split(' ').next()?.parse::<u64>().ok());
+    assert!(passed.is_some_and(|passed| passed > 7500), "too few requests ran: {report}");
+    let allowed = random_exceptions();
+    let (mut seen, mut unexpected) = (BTreeSet::new(), Vec::new());
+    for line in report.lines() {
+        let Some((file, rest)) = line.split_once(".jsonl.gz line ") else { continue };
+        let number: u64 = rest.split(':').next().unwrap().parse().unwrap();
+        let exception =
+            allowed.iter().position(|(name, lines)| name == file && lines.contains(&number));
+        match exception {
+            Some(place) => drop(seen.insert(place)),
+            None => unexpected.push(line),
+        }
+    }
+    assert!(unexpected.is_empty(), "answered differently from CouchDB: {unexpected:#?}");
+    assert_eq!(seen.len(), allowed.len(), "an exception no longer occurs: remove it");
+}
