@@ -145,7 +145,7 @@ impl Database {
     /// Reads the text of a sequence; see [`sequence::parse`].
     ///
     /// # Errors
-    /// [`Error::MalformedSequence`].
+    /// [`MalformedSequence`](crate::Error::MalformedSequence).
     pub fn parse_sequence(&self, text: &str) -> Result<Since> {
         sequence::parse(&self.identity.uuid, text)
     }

@@ -36,7 +36,7 @@ impl Reader {
     /// out. Every revision in the tree is here, with or without its body.
     ///
     /// # Errors
-    /// [`Error::IllegalDocId`] in a partitioned database, those of the store.
+    /// [`IllegalDocId`](crate::Error::IllegalDocId) in a partitioned database, those of the store.
     pub fn revs_diff(&self, requests: &[RevsRequest]) -> Result<Vec<RevsDiff>> {
         let mut diffs = Vec::new();
         for request in requests {

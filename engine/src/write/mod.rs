@@ -1,9 +1,9 @@
 //! Writing: from documents a client sent to the store's edits.
 //!
-//! * [`prepare`]: everything that needs no knowledge of what is stored: attachments compressed and
+//! * `prepare`: everything that needs no knowledge of what is stored: attachments compressed and
 //!   digested, revision ids computed for the parent the client named
-//! * [`apply`]: the decisions, made inside an edit against the latest state, and what is stored
-//! * [`local`]: local documents
+//! * `apply`: the decisions, made inside an edit against the latest state, and what is stored
+//! * `local`: local documents
 //! * this file: one call, one or more edits, one list of results
 //!
 //! Nothing in this folder knows how a document is parsed or shown.
