@@ -14,7 +14,7 @@ use crate::{
     document::DocHead,
     error::{Error, Result},
     revision::{Rev, RevId},
-    write::put_tree,
+    write::Scratch,
 };
 
 /// Which leaf revisions of which document to purge, or were purged.
@@ -126,7 +126,7 @@ fn purge_document(
         for _ in 1..tree.leaves().len() {
             transaction.bump()?;
         }
-        put_tree(transaction, &request.id, &tree)?;
+        Scratch::default().put_tree(transaction, &request.id, &tree)?;
     }
     Ok(PurgeRequest { id: request.id.clone(), revs })
 }

@@ -17,12 +17,17 @@ use crate::{
     codec::{Reader, put_varint},
     error::{Error, Result},
     revision::Rev,
-    revtree::{RevTree, decode_id, encode_id},
+    revtree::{NodeIndex, RevTree, decode_id, encode_id},
 };
 
 const DELETED: u8 = 1;
 const CONFLICTS: u8 = 2;
 const DELETED_CONFLICTS: u8 = 8;
+
+/// Bytes that a winner takes, in most cases.
+const HEAD_BYTES: usize = 48;
+/// Bytes that a revision of a tree takes, in most cases.
+const REVISION_BYTES: usize = 48;
 
 /// A document's winning revision, as both indexes hold it in front of their values.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +48,11 @@ impl Winner {
     /// The winner of `tree`; `None` if the tree is empty.
     #[must_use]
     pub fn of(tree: &RevTree) -> Option<Self> {
-        let leaves = tree.leaves();
+        Winner::among(tree, &tree.leaves())
+    }
+
+    /// The first of `tree`'s leaves.
+    fn among(tree: &RevTree, leaves: &[NodeIndex]) -> Option<Self> {
         let (winner, others) = leaves.split_first()?;
         let stored = tree.stored(*winner)?;
         Some(Winner {
@@ -122,9 +131,19 @@ impl<'a> DocHead<'a> {
 /// [`Error::Damaged`] if the tree is empty: such a document is removed, not written.
 pub fn encode_doc(tree: &RevTree) -> Result<Vec<u8>> {
     let mut out = Vec::new();
-    Winner::of(tree).ok_or(Error::Damaged("revision tree"))?.encode(&mut out);
-    tree.encode(&mut out);
+    put_doc(tree, &tree.leaves(), &mut out)?;
     Ok(out)
+}
+
+/// Appends the by-id value of a document whose tree has these leaves, the winner first.
+///
+/// # Errors
+/// As [`encode_doc`].
+pub(crate) fn put_doc(tree: &RevTree, leaves: &[NodeIndex], out: &mut Vec<u8>) -> Result<()> {
+    out.reserve(HEAD_BYTES + tree.len() * REVISION_BYTES);
+    Winner::among(tree, leaves).ok_or(Error::Damaged("revision tree"))?.encode(out);
+    tree.encode_with(leaves, out);
+    Ok(())
 }
 
 /// A leaf other than the winner.
@@ -178,16 +197,25 @@ impl<'a> ChangeEntry<'a> {
 /// [`Error::Damaged`] if the tree is empty.
 pub fn encode_change(tree: &RevTree) -> Result<Vec<u8>> {
     let mut out = Vec::new();
-    Winner::of(tree).ok_or(Error::Damaged("revision tree"))?.encode(&mut out);
-    let leaves = tree.leaves();
+    put_change(tree, &tree.leaves(), &mut out)?;
+    Ok(out)
+}
+
+/// Appends the by-seq value of a document whose tree has these leaves, the winner first.
+///
+/// # Errors
+/// As [`encode_change`].
+pub(crate) fn put_change(tree: &RevTree, leaves: &[NodeIndex], out: &mut Vec<u8>) -> Result<()> {
+    out.reserve(HEAD_BYTES);
+    Winner::among(tree, leaves).ok_or(Error::Damaged("revision tree"))?.encode(out);
     let others = leaves.get(1..).unwrap_or_default();
-    put_varint(&mut out, others.len() as u64);
+    put_varint(out, others.len() as u64);
     for leaf in others {
         let rev = tree.rev(*leaf);
-        encode_id(&rev.id, if tree.is_deleted(*leaf) { DELETED } else { 0 }, &mut out);
-        put_varint(&mut out, rev.generation);
+        encode_id(&rev.id, if tree.is_deleted(*leaf) { DELETED } else { 0 }, out);
+        put_varint(out, rev.generation);
     }
-    Ok(out)
+    Ok(())
 }
 
 #[cfg(test)]

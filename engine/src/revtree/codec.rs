@@ -35,12 +35,28 @@ struct Branch {
 impl RevTree {
     /// Appends the stored form.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        let leaves = self.leaves();
+        self.encode_with(&self.leaves(), out);
+    }
+
+    /// Appends the stored form of a tree whose leaves are known, the winner first.
+    pub(crate) fn encode_with(&self, leaves: &[NodeIndex], out: &mut Vec<u8>) {
         put_varint(out, leaves.len() as u64);
+        if let [leaf] = leaves {
+            return self.encode_only_branch(*leaf, out);
+        }
         let mut branch_of = vec![NONE; self.nodes.len()];
         for (branch, leaf) in leaves.iter().enumerate() {
             // There are fewer branches than nodes, and those fit.
             self.encode_branch(branch as u32, leaf.0, &mut branch_of, out);
+        }
+    }
+
+    fn encode_only_branch(&self, leaf: NodeIndex, out: &mut Vec<u8>) {
+        put_varint(out, self.rev(leaf).generation);
+        put_varint(out, self.nodes.len() as u64);
+        put_varint(out, 0);
+        for node in self.path(leaf) {
+            encode_node(self.node(node.0), out);
         }
     }
 

@@ -162,6 +162,9 @@ impl RevTree {
     /// descending order of their revisions.
     #[must_use]
     pub fn leaves(&self) -> Vec<NodeIndex> {
+        if let Some(only) = self.only_leaf() {
+            return vec![only];
+        }
         let mut leaves = self.leaves_by_branch();
         // Of equal ones, which differ by their histories only, CouchDB turns the order round.
         leaves.reverse();
@@ -175,13 +178,12 @@ impl RevTree {
     pub fn leaves_by_branch(&self) -> Vec<NodeIndex> {
         let mut leaves = Vec::new();
         for root in self.roots.iter().rev() {
-            let mut open = vec![*root];
-            while let Some(at) = open.pop() {
-                let first = open.len();
-                open.extend(self.children(at));
-                open.get_mut(first..).unwrap_or_default().reverse();
-                if open.len() == first {
-                    leaves.push(NodeIndex(at));
+            let mut at = Some(*root);
+            while let Some(node) = at {
+                at = some(self.node(node).first_child);
+                if at.is_none() {
+                    leaves.push(NodeIndex(node));
+                    at = self.next_branch(node, *root);
                 }
             }
         }
@@ -191,8 +193,18 @@ impl RevTree {
     /// The leaf that every replica with the same revisions takes for the document's current one.
     #[must_use]
     pub fn winner(&self) -> Option<NodeIndex> {
-        let leaves = self.leaves_by_branch();
-        leaves.into_iter().max_by(|a, b| self.rank(*a).cmp(&self.rank(*b)))
+        let leaves = || self.leaves_by_branch().into_iter();
+        self.only_leaf().or_else(|| leaves().max_by(|a, b| self.rank(*a).cmp(&self.rank(*b))))
+    }
+
+    /// The leaf, if there is only one.
+    fn only_leaf(&self) -> Option<NodeIndex> {
+        let mut leaves = self.indexes().filter(|node| self.is_leaf(*node));
+        leaves.next().filter(|_| leaves.next().is_none())
+    }
+
+    fn is_one_branch(&self) -> bool {
+        self.only_leaf().is_some() || self.nodes.is_empty()
     }
 
     /// The live leaves besides the winner, highest first.

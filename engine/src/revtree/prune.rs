@@ -17,7 +17,7 @@ impl RevTree {
         let limit = usize::try_from(limit.max(1)).unwrap_or(usize::MAX);
         if self.has_repeated_ids() {
             let before = self.nodes.len();
-            self.rebuild_from(self.leaves_by_tree(), limit);
+            self.rebuild_from(self.leaves_by_branch(), limit);
             return self.nodes.len() < before;
         }
         if self.nodes.len() <= limit {
@@ -33,7 +33,7 @@ impl RevTree {
     /// Removes leaves (purge), each with the ancestors that only it had. Returns those of `revs` that
     /// were leaves and are gone.
     pub fn remove_leaves(&mut self, revs: &[Rev]) -> Vec<Rev> {
-        let mut leaves = self.leaves_by_tree();
+        let mut leaves = self.leaves_by_branch();
         let mut removed = Vec::new();
         for rev in revs {
             if let Some(at) = leaves.iter().position(|leaf| self.rev(*leaf) == rev) {
@@ -50,6 +50,9 @@ impl RevTree {
     /// Gives up the bodies of interior revisions that lie more than [`INTERIOR_BODIES_KEPT`]
     /// generations behind every leaf above them. Returns how many were given up.
     pub fn forget_old_bodies(&mut self) -> usize {
+        if self.nodes.len() as u64 <= INTERIOR_BODIES_KEPT {
+            return 0;
+        }
         let mut needed = vec![false; self.nodes.len()];
         for leaf in self.leaves() {
             let tip = self.rev(leaf).generation;
@@ -70,26 +73,6 @@ impl RevTree {
     pub fn forget_interior_bodies(&mut self) {
         let interior = self.nodes.iter_mut().filter(|node| node.first_child != NONE);
         interior.for_each(|node| node.stored = None);
-    }
-
-    /// Leaves in the order in which CouchDB finds them: the tree of the highest root first.
-    fn leaves_by_tree(&self) -> Vec<NodeIndex> {
-        let mut leaves = Vec::new();
-        for root in self.roots.iter().rev() {
-            let mut at = Some(*root);
-            while let Some(node) = at {
-                at = some(self.node(node).first_child);
-                if at.is_none() {
-                    leaves.push(NodeIndex(node));
-                    at = self.next_branch(node, *root);
-                }
-            }
-        }
-        leaves
-    }
-
-    fn is_one_branch(&self) -> bool {
-        self.indexes().filter(|node| self.is_leaf(*node)).nth(1).is_none()
     }
 
     /// Drops the root of a tree of one branch; false if it is the leaf.

@@ -5,9 +5,9 @@
 //! named parent of an unknown document only when it reads the stored documents before it writes
 //! ([`Rules::checked`]), and otherwise takes the history on trust.
 
-use std::sync::Arc;
+use std::{iter, mem, sync::Arc};
 
-use settee_storage::{BlobRef, DocWeight, Transaction};
+use settee_storage::{BlobRef, DocWeight, Seq, Transaction};
 
 use super::{
     local,
@@ -16,9 +16,7 @@ use super::{
 use crate::{
     database::Database,
     document::{
-        AttachmentPlace, AttachmentRecord, DocHead, Summary,
-        entry::{encode_change, encode_doc},
-        summary::encode_summary,
+        AttachmentPlace, AttachmentRecord, DocHead, Summary, entry, summary::encode_summary,
     },
     error::{Error, Result},
     name::DocKind,
@@ -54,29 +52,31 @@ pub(super) fn apply(
     let mut applied = Applied::default();
     applied.results.reserve(prepared.len());
     let (mut wrote_design, mut validated) = (false, false);
-    let mut prepared = prepared.into_iter().peekable();
-    while let Some(first) = prepared.next() {
+    let mut scratch = Scratch::default();
+    let mut prepared = prepared.into_iter();
+    while let Some(mut first) = prepared.next() {
         if first.is_local() {
             let rev = local::apply(transaction, &first)?;
             applied.results.push((first.place, Ok(rev)));
             applied.wrote = true;
             continue;
         }
-        let is_design = DocKind::of(&first.id) == DocKind::Design;
-        let mut document = Document::load(transaction, rules, first.id.clone())?;
-        let mut docs = vec![first];
-        docs.extend(std::iter::from_fn(|| prepared.next_if(|next| next.id == document.id)));
-        for (news, doc) in document.news(&docs)?.into_iter().zip(docs) {
+        let same = prepared.as_slice().iter().take_while(|next| next.id == first.id).count();
+        let mut document = Document::load(transaction, rules, mem::take(&mut first.id))?;
+        let is_design = DocKind::of(&document.id) == DocKind::Design;
+        let passed_over = document.passed_over(&first, prepared.as_slice().get(..same))?;
+        for (at, doc) in iter::once(first).chain(prepared.by_ref().take(same)).enumerate() {
             let place = doc.place;
-            let result = match document.edit(transaction, doc, news) {
+            let is_news = !passed_over.contains(&at);
+            let result = match document.edit(transaction, doc, is_news) {
                 Ok(rev) => Ok(rev),
                 Err(refusal @ (Error::Conflict | Error::InvalidDesignDoc(_))) => Err(refusal),
                 Err(error) => return Err(error),
             };
-            validated |= news && result.is_ok() && !is_design;
+            validated |= is_news && result.is_ok() && !is_design;
             applied.results.push((place, result));
         }
-        let wrote = document.store(transaction)?;
+        let wrote = document.store(transaction, &mut scratch)?;
         wrote_design |= wrote && is_design;
         applied.wrote |= wrote;
     }
@@ -166,7 +166,7 @@ impl<'r> Document<'r> {
             None => {
                 let named = doc.rev.map(|rev| rev.id);
                 let ids: Vec<RevId> =
-                    std::iter::once(rev.id.clone()).chain(named).chain(doc.history).collect();
+                    iter::once(rev.id.clone()).chain(named).chain(doc.history).collect();
                 self.tree.merge(generation, &ids, stored)
             }
         };
@@ -232,19 +232,25 @@ impl<'r> Document<'r> {
         nodes.find(agrees).filter(|node| self.tree.stored(*node).is_some())
     }
 
-    /// Which of the documents give news at their leaves. Where CouchDB looks first, replicated
-    /// revisions that are no leaf afterwards, or were one before, are passed over.
-    fn news(&self, docs: &[Prepared]) -> Result<Vec<bool>> {
+    /// Which of several documents with this id are passed over, by their places. Where CouchDB looks
+    /// first, these are the replicated revisions that are no leaf afterwards, or were one before.
+    fn passed_over(&self, first: &Prepared, further: Option<&[Prepared]>) -> Result<Vec<usize>> {
         if !self.rules.checked || self.rules.mode == WriteMode::Interactive {
-            return Ok(vec![true; docs.len()]);
+            return Ok(Vec::new());
         }
+        let docs = || iter::once(first).chain(further.unwrap_or_default());
         let mut merged = self.tree.clone();
-        for doc in docs {
+        for doc in docs() {
             merged.merge(named(doc)?.generation, &doc.path(), UNWRITTEN);
         }
-        let is_news =
-            |rev: &Rev| merged.find_leaf(rev).is_some() && self.tree.find_leaf(rev).is_none();
-        docs.iter().map(|doc| named(doc).map(is_news)).collect()
+        let mut passed_over = Vec::new();
+        for (at, doc) in docs().enumerate() {
+            let rev = named(doc)?;
+            if merged.find_leaf(rev).is_none() || self.tree.find_leaf(rev).is_some() {
+                passed_over.push(at);
+            }
+        }
+        Ok(passed_over)
     }
 
     /// The newest of the ancestors a client named whose body is there, for stubs to be looked up in.
@@ -265,7 +271,7 @@ impl<'r> Document<'r> {
         parent: Option<NodeIndex>,
         position: Option<u64>,
     ) -> Result<Vec<AttachmentRecord>> {
-        let brought = std::mem::take(&mut doc.attachments);
+        let brought = mem::take(&mut doc.attachments);
         if brought.is_empty() {
             return Ok(Vec::new());
         }
@@ -349,32 +355,47 @@ impl<'r> Document<'r> {
     }
 
     /// Writes the document if anything about it has changed.
-    fn store(mut self, transaction: &mut dyn Transaction) -> Result<bool> {
+    fn store(mut self, transaction: &mut dyn Transaction, scratch: &mut Scratch) -> Result<bool> {
         if !self.changed {
             return Ok(false);
         }
         self.tree.stem(self.rules.database.revs_limit());
         self.tree.forget_old_bodies();
-        put_tree(transaction, &self.id, &self.tree)?;
+        scratch.put_tree(transaction, &self.id, &self.tree)?;
         Ok(true)
     }
 }
 
-/// Writes both index entries of a document.
-pub(crate) fn put_tree(
-    transaction: &mut dyn Transaction,
-    id: &str,
-    tree: &RevTree,
-) -> Result<settee_storage::Seq> {
-    let by_id = encode_doc(tree)?;
-    let by_seq = encode_change(tree)?;
-    Ok(transaction.put_doc(id.as_bytes(), weight(tree), &by_id, &by_seq)?)
+/// Buffers for the values of index entries.
+#[derive(Default)]
+pub(crate) struct Scratch {
+    by_id: Vec<u8>,
+    by_seq: Vec<u8>,
+}
+
+impl Scratch {
+    /// Writes both index entries of a document.
+    pub(crate) fn put_tree(
+        &mut self,
+        transaction: &mut dyn Transaction,
+        id: &str,
+        tree: &RevTree,
+    ) -> Result<Seq> {
+        let leaves = tree.leaves();
+        self.by_id.clear();
+        self.by_seq.clear();
+        entry::put_doc(tree, &leaves, &mut self.by_id)?;
+        entry::put_change(tree, &leaves, &mut self.by_seq)?;
+        let weight = weight(tree, &leaves);
+        Ok(transaction.put_doc(id.as_bytes(), weight, &self.by_id, &self.by_seq)?)
+    }
 }
 
 /// What a document adds to the counts: its leaves' bodies and attachments.
-fn weight(tree: &RevTree) -> DocWeight {
-    let mut weight = DocWeight { deleted: tree.all_deleted(), ..DocWeight::default() };
-    for stored in tree.leaves().into_iter().filter_map(|leaf| tree.stored(leaf)) {
+fn weight(tree: &RevTree, leaves: &[NodeIndex]) -> DocWeight {
+    let deleted = leaves.first().is_some_and(|winner| tree.is_deleted(*winner));
+    let mut weight = DocWeight { deleted, ..DocWeight::default() };
+    for stored in leaves.iter().filter_map(|leaf| tree.stored(*leaf)) {
         weight.active_bytes += stored.active_bytes;
         weight.external_bytes += stored.external_bytes;
     }

@@ -30,7 +30,7 @@ use crate::{
     error::{Error, Result},
     revision::Rev,
 };
-pub(crate) use apply::put_tree;
+pub(crate) use apply::Scratch;
 pub(crate) use local::LocalDocument;
 use prepare::{Plan, Prepared};
 
