@@ -16,7 +16,7 @@ use crate::app::App;
 use crate::auth::{self, FirstAdmin};
 use crate::cli::Cli;
 use crate::config::Config;
-use crate::http::Server;
+use crate::http::{Server, stream};
 
 /// Where databases are kept unless told otherwise.
 const DEFAULT_DATA_DIR: &str = "data";
@@ -30,8 +30,9 @@ const SYSTEM_DATABASES: [&str; 2] = ["_replicator", "_users"];
 /// Fewer threads than this would let a few reads that wait for the disk hold up all others.
 const MIN_WORKERS: usize = 4;
 
-/// Threads that may wait for the disk or follow a slow client at the same time.
-const MAX_BLOCKING_THREADS: usize = 512;
+/// Threads that may wait for the disk or follow a slow client at the same time. Those beyond the ones
+/// that slow clients can hold are left to writes.
+const MAX_BLOCKING_THREADS: usize = stream::MAX_PRODUCERS + 128;
 
 /// A step of the start that takes longer is worth a line.
 const WORTH_A_LINE: Duration = Duration::from_secs(1);

@@ -243,3 +243,24 @@ fn a_slow_client_costs_no_memory() {
     let during = anonymous_memory(server.pid());
     assert!(during < ALLOWED_BYTES, "{during} bytes while the client reads nothing");
 }
+
+#[test]
+fn slow_downloads_do_not_keep_writes_waiting() {
+    // More than the server has threads for waiting.
+    const DOWNLOADS: usize = 600;
+    let server = start();
+    let kind = [("Content-Type", "application/octet-stream")];
+    send(&server, "PUT /db/d/f", &kind, &vec![7; 8 << 20]).expect(201);
+    let admin = admin_header();
+    let request = format!("GET /db/d/f HTTP/1.1\r\nHost: s\r\nAuthorization: {admin}\r\n\r\n");
+    let mut downloads: Vec<_> = (0..DOWNLOADS).map(|_| server.connect()).collect();
+    for download in &mut downloads {
+        download.send(request.as_bytes());
+    }
+    for download in &mut downloads {
+        assert_eq!(download.head().unwrap().status, 200);
+    }
+    let started = std::time::Instant::now();
+    server.ask("PUT", "/db/e", "{}").expect(201);
+    assert!(started.elapsed() < std::time::Duration::from_secs(5), "{:?}", started.elapsed());
+}

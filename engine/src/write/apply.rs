@@ -128,7 +128,7 @@ impl<'r> Document<'r> {
         doc: Prepared,
         news: bool,
     ) -> Result<Rev> {
-        if DocKind::of(&doc.id) == DocKind::Design && !doc.deleted {
+        if DocKind::of(&self.id) == DocKind::Design && !doc.deleted {
             self.rules.database.check_design(&doc.body)?;
         }
         match self.rules.mode {

@@ -7,7 +7,7 @@
 //! [`ClientGone`].
 
 use std::fmt;
-use std::io;
+use std::io::{self, Read as _};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,13 +17,22 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{Semaphore, mpsc};
 
 use super::Failure;
 
 /// The size at which a producer's buffer is handed on, in bytes.
 pub const BUFFER_BYTES: usize = 64 << 10;
+
+/// Stored bytes that are read in one turn on a blocking thread.
+const PIECE_BYTES: usize = 128 << 10;
+
+/// Answers that may be produced at a time. Each holds a blocking thread while its client is slow, so
+/// there must be more threads than this, or slow readers would keep writers from theirs.
+pub const MAX_PRODUCERS: usize = 384;
+
+static PRODUCERS: Semaphore = Semaphore::const_new(MAX_PRODUCERS);
 
 /// Buffers that may wait for a slow client.
 const BUFFERS_IN_FLIGHT: usize = 2;
@@ -293,6 +302,60 @@ impl io::Write for BlockingWriter {
     }
 }
 
+/// The body that consists of what is read from `bytes`, for contents that are read off as they are,
+/// such as attachments.
+///
+/// A thread is held only while a piece is read, never while the client takes it: any number of slow
+/// downloads cost some memory each, but no threads. A failure to read the first piece is returned
+/// as such; a later one breaks the connection.
+///
+/// # Errors
+///
+/// When the first piece can't be read.
+pub async fn read_off(bytes: impl io::Read + Send + 'static) -> Result<ReplyBody, Failure> {
+    let (bytes, first) = read_piece(bytes).await?;
+    if first.len() < PIECE_BYTES {
+        return Ok(ReplyBody::Whole(Bytes::from(first)));
+    }
+    let (writer, body) = channel();
+    tokio::spawn(read_on(bytes, first, writer));
+    Ok(body)
+}
+
+/// Sends a piece and what follows it.
+async fn read_on(mut bytes: impl io::Read + Send + 'static, first: Vec<u8>, writer: AsyncWriter) {
+    let mut piece = first;
+    loop {
+        let last = piece.len() < PIECE_BYTES;
+        let sent = tokio::time::timeout(STALL_TIMEOUT, writer.send(piece)).await;
+        match sent {
+            Ok(Ok(())) if !last => {}
+            Ok(Ok(())) => return,
+            Ok(Err(ClientGone)) | Err(_) => {
+                tracing::debug!("the client hung up before the end of a streamed answer");
+                return writer.give_up();
+            }
+        }
+        match read_piece(bytes).await {
+            Ok((rest, next)) => (bytes, piece) = (rest, next),
+            Err(failure) => return writer.abort(failure).await,
+        }
+    }
+}
+
+/// Reads as much as there is, up to [`PIECE_BYTES`].
+async fn read_piece<R: io::Read + Send + 'static>(mut bytes: R) -> Result<(R, Vec<u8>), Failure> {
+    let read = tokio::task::spawn_blocking(move || {
+        let mut piece = Vec::with_capacity(PIECE_BYTES);
+        bytes.by_ref().take(PIECE_BYTES as u64).read_to_end(&mut piece)?;
+        Ok::<_, io::Error>((bytes, piece))
+    });
+    let failed = |cause: String| Failure::internal(format!("reading stored bytes failed: {cause}"));
+    read.await
+        .map_err(|error| failed(error.to_string()))?
+        .map_err(|error| failed(error.to_string()))
+}
+
 /// Runs `produce` on a blocking thread and returns the body it writes, as soon as its first
 /// buffer is there (or was flushed). A failure before that is returned as such, so that it still
 /// decides the status; a failure after it breaks the connection.
@@ -321,7 +384,7 @@ impl io::Write for BlockingWriter {
 pub async fn produce(
     produce: impl FnOnce(&mut BlockingWriter) -> Result<(), Failure> + Send + 'static,
 ) -> Result<ReplyBody, Failure> {
-    start(spawn_producer(produce), 0).await
+    start(spawn_producer(produce).await, 0).await
 }
 
 /// As [`produce`], but holds the answer back until it is complete (or past 64 MiB), as
@@ -333,16 +396,19 @@ pub async fn produce(
 pub async fn produce_buffered(
     produce: impl FnOnce(&mut BlockingWriter) -> Result<(), Failure> + Send + 'static,
 ) -> Result<ReplyBody, Failure> {
-    start(spawn_producer(produce), MAX_BUFFERED_RESPONSE_BYTES).await
+    start(spawn_producer(produce).await, MAX_BUFFERED_RESPONSE_BYTES).await
 }
 
-fn spawn_producer(
+async fn spawn_producer(
     produce: impl FnOnce(&mut BlockingWriter) -> Result<(), Failure> + Send + 'static,
 ) -> Receiver {
     let (sender, complete, receiver) = pieces();
+    // The semaphore is never closed, so there is always a permit to wait for.
+    let permit = PRODUCERS.acquire().await;
     let span = tracing::Span::current();
     tokio::task::spawn_blocking(move || {
         let _entered = span.enter();
+        let _permit = permit;
         let mut writer = BlockingWriter { buffer: Vec::new(), sender, complete };
         let result = produce(&mut writer);
         writer.finish(result);
@@ -380,6 +446,7 @@ async fn start(mut rest: Receiver, hold: usize) -> Result<ReplyBody, Failure> {
 pub struct AsyncWriter {
     sender: Sender,
     complete: Arc<AtomicBool>,
+    given_up: bool,
 }
 
 impl AsyncWriter {
@@ -399,6 +466,12 @@ impl AsyncWriter {
         drop(self.sender.send(Err(Abort(failure))).await);
     }
 
+    /// Leaves the answer incomplete without a word to a client that takes none: whatever it reads
+    /// in the end breaks off.
+    fn give_up(mut self) {
+        self.given_up = true;
+    }
+
     /// Resolves when the client has gone away, so that a waiting feed can end.
     pub async fn gone(&self) {
         self.sender.closed().await;
@@ -407,7 +480,8 @@ impl AsyncWriter {
 
 impl Drop for AsyncWriter {
     fn drop(&mut self) {
-        self.complete.store(!std::thread::panicking(), Ordering::Release);
+        let complete = !self.given_up && !std::thread::panicking();
+        self.complete.store(complete, Ordering::Release);
     }
 }
 
@@ -415,7 +489,7 @@ impl Drop for AsyncWriter {
 pub fn channel() -> (AsyncWriter, ReplyBody) {
     let (sender, complete, rest) = pieces();
     let body = ReplyBody::Stream(StreamBody { first: None, rest, remaining: None });
-    (AsyncWriter { sender, complete }, body)
+    (AsyncWriter { sender, complete, given_up: false }, body)
 }
 
 #[cfg(test)]
@@ -451,6 +525,29 @@ mod tests {
         assert_eq!(long.len(), None);
         assert_eq!(read(long).await.unwrap().len(), 1_000_000);
         assert!(produced(0, || Ok(())).await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn stored_bytes_are_read_off_whole() {
+        for length in [0, 1, PIECE_BYTES - 1, PIECE_BYTES, PIECE_BYTES + 1, 5 * PIECE_BYTES] {
+            let bytes: Vec<u8> = (0..length).map(|at| (at % 251) as u8).collect();
+            let body = read_off(io::Cursor::new(bytes.clone())).await.unwrap();
+            assert_eq!(body.len().is_some(), length < PIECE_BYTES, "{length}");
+            assert_eq!(read(body).await.unwrap(), bytes, "{length}");
+        }
+    }
+
+    #[tokio::test]
+    async fn bytes_that_cannot_be_read_fail_at_once_or_break_off() {
+        struct Broken;
+        impl io::Read for Broken {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::Error::other("damaged"))
+            }
+        }
+        let after = |length: usize| io::Cursor::new(vec![7; length]).chain(Broken);
+        assert_eq!(read_off(after(10)).await.unwrap_err().status(), 500);
+        assert_eq!(read(read_off(after(3 * PIECE_BYTES)).await.unwrap()).await, None);
     }
 
     #[tokio::test]

@@ -72,14 +72,14 @@ fn content_type(found: &FoundAttachment) -> HeaderValue {
 /// The bytes as they are stored.
 async fn stored(found: FoundAttachment) -> Outcome {
     let (content_type, length) = (content_type(&found), found.record().stored_len);
-    let body = stream::produce(move |out| send(&mut found.stored()?, out)).await?;
+    let body = stream::read_off(found.stored()?).await?;
     Ok(Reply::with_body(200, content_type, body.with_len(length)))
 }
 
 /// The bytes inflated on the way.
 async fn decoded(found: FoundAttachment) -> Outcome {
     let (content_type, length) = (content_type(&found), found.record().identity_len);
-    let body = stream::produce(move |out| send(&mut found.identity()?, out)).await?;
+    let body = stream::read_off(found.identity()?).await?;
     Ok(Reply::with_body(200, content_type, body.with_len(length)))
 }
 
@@ -100,10 +100,8 @@ async fn identity(found: FoundAttachment, range: Option<&str>) -> Outcome {
 
 async fn one_range(found: FoundAttachment, range: ByteRange, total: u64) -> Outcome {
     let content_type = content_type(&found);
-    let body = stream::produce(move |out| {
-        send(&mut found.stored_range(range.first..range.last + 1)?, out)
-    });
-    let body = body.await?.with_len(range.length());
+    let bytes = found.stored_range(range.first..range.last + 1)?;
+    let body = stream::read_off(bytes).await?.with_len(range.length());
     let reply = Reply::with_body(206, content_type, body);
     Ok(reply.with_text_header(CONTENT_RANGE, &range.content_range(total)))
 }
@@ -129,10 +127,6 @@ async fn several_ranges(found: FoundAttachment, ranges: Vec<ByteRange>, total: u
         Ok(())
     };
     Ok(Reply::with_body(206, content_type, stream::produce(produce).await?))
-}
-
-fn send(bytes: &mut impl std::io::Read, out: &mut BlockingWriter) -> Result<(), Failure> {
-    copy(bytes, out).map(drop)
 }
 
 /// PUT `/{db}/{id}/{attachment}`: streams the body into the store, then writes a revision that has it.
