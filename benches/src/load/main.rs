@@ -85,7 +85,7 @@ async fn run(options: Options) -> Outcome<()> {
         Workload::Idle,
     ];
     let chosen = if options.workloads.is_empty() { &all[..] } else { &options.workloads[..] };
-    println!("{:<44} {:>14}  {}", "workload", "figure", "unit");
+    println!("{:<44} {:>14}  unit", "workload", "figure");
     for workload in chosen {
         workload.run(&target, &plan).await?;
     }

@@ -80,7 +80,7 @@ fn document(out: &mut String, id: &str, n: usize, rev: Option<&str>) {
          {{\"sku\":\"B-{:05}\",\"count\":{},\"text\":\"Linen tea towel, striped, 50 x 70 cm\"}}],\
          \"note\":\"Please ring twice and leave the parcel with the neighbour on the left.\"}}",
         n % 900,
-        n % 2 == 0,
+        n.is_multiple_of(2),
         n % 5000,
         n % 300,
         n % 17,
