@@ -108,31 +108,15 @@ impl Reader {
         show: &ShowOptions,
     ) -> Result<Vec<Result<FoundDocument<'r>, Rev>>> {
         self.database.check_doc_id(id)?;
-        let (mut nodes, mut missing) = (Vec::new(), Vec::new());
         let tree = match (self.snapshot.doc(id.as_bytes())?, revs) {
             (Some(entry), _) => DocHead::decode(&entry.value)?.tree()?,
             (None, OpenRevs::All) => return Err(MISSING),
             (None, OpenRevs::These(_)) => RevTree::new(),
         };
-        match revs {
-            OpenRevs::All => nodes = tree.leaves(),
-            OpenRevs::These(revs) => {
-                for rev in revs {
-                    match tree.find(rev) {
-                        Some(node) if latest => nodes.extend(tree.leaves_below(node)),
-                        Some(node) if tree.stored(node).is_some() => nodes.push(node),
-                        _ => missing.push(rev.clone()),
-                    }
-                }
-            }
-        }
-        let mut opened: Vec<(Rev, Option<NodeIndex>)> =
-            nodes.into_iter().map(|node| (tree.rev(node).clone(), Some(node))).collect();
-        opened.extend(missing.into_iter().map(|rev| (rev, None)));
-        // Stable, so that of two branches that end in the same id the lower one stays in front.
-        opened.sort_by(|a, b| (a.1.is_none(), &a.0).cmp(&(b.1.is_none(), &b.0)));
-        opened.dedup();
-        opened
+        let mut wanted = select(&tree, revs, latest);
+        wanted.sort_by(|a, b| (a.1.is_none(), &a.0).cmp(&(b.1.is_none(), &b.0)));
+        wanted.dedup_by(|a, b| a.0 == b.0);
+        wanted
             .into_iter()
             .map(|(rev, node)| match node {
                 Some(node) => self.found(id, &tree, node, show).map(Ok),
@@ -222,6 +206,21 @@ impl Reader {
             attachments: attachments.collect(),
         })
     }
+}
+
+/// The revisions asked for and where they are; nowhere, if they are unknown or their body is gone.
+fn select(tree: &RevTree, revs: OpenRevs<'_>, latest: bool) -> Vec<(Rev, Option<NodeIndex>)> {
+    let found = |node: NodeIndex| (tree.rev(node).clone(), Some(node));
+    let OpenRevs::These(revs) = revs else { return tree.leaves().into_iter().map(found).collect() };
+    let mut selected = Vec::new();
+    for rev in revs {
+        match tree.find(rev) {
+            Some(node) if latest => selected.extend(tree.leaves_below(node).into_iter().map(found)),
+            Some(node) if tree.stored(node).is_some() => selected.push(found(node)),
+            _ => selected.push((rev.clone(), None)),
+        }
+    }
+    selected
 }
 
 /// Whether what is shown of a winner depends on its tree.

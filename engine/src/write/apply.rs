@@ -5,7 +5,7 @@
 //! named parent of an unknown document only when it reads the stored documents before it writes
 //! ([`Rules::checked`]), and otherwise takes the history on trust.
 
-use std::{iter, mem, sync::Arc};
+use std::{iter, mem, sync::Arc, vec};
 
 use settee_storage::{BlobRef, DocWeight, Seq, Transaction};
 
@@ -49,41 +49,78 @@ pub(super) fn apply(
     rules: &Rules,
     prepared: Vec<Prepared>,
 ) -> Result<Applied> {
-    let mut applied = Applied::default();
-    applied.results.reserve(prepared.len());
-    let (mut wrote_design, mut validated) = (false, false);
-    let mut scratch = Scratch::default();
+    let mut run = Run::new(transaction, rules);
+    run.applied.results.reserve(prepared.len());
     let mut prepared = prepared.into_iter();
-    while let Some(mut first) = prepared.next() {
-        if first.is_local() {
-            let rev = local::apply(transaction, &first)?;
-            applied.results.push((first.place, Ok(rev)));
-            applied.wrote = true;
-            continue;
+    while let Some(first) = prepared.next() {
+        match first.is_local() {
+            true => run.local_document(&first)?,
+            false => run.document(first, &mut prepared)?,
         }
-        let same = prepared.as_slice().iter().take_while(|next| next.id == first.id).count();
-        let mut document = Document::load(transaction, rules, mem::take(&mut first.id))?;
+    }
+    if run.wrote_design || run.validated && rules.checked {
+        rules.database.look_up_first(run.wrote_design);
+    }
+    Ok(run.applied)
+}
+
+/// An edit on its way through its documents.
+struct Run<'r> {
+    transaction: &'r mut dyn Transaction,
+    rules: &'r Rules,
+    applied: Applied,
+    /// A design document was written.
+    wrote_design: bool,
+    /// Another document was accepted.
+    validated: bool,
+    scratch: Scratch,
+}
+
+impl<'r> Run<'r> {
+    fn new(transaction: &'r mut dyn Transaction, rules: &'r Rules) -> Self {
+        Run {
+            transaction,
+            rules,
+            applied: Applied::default(),
+            wrote_design: false,
+            validated: false,
+            scratch: Scratch::default(),
+        }
+    }
+
+    fn local_document(&mut self, doc: &Prepared) -> Result<()> {
+        let rev = local::apply(self.transaction, doc)?;
+        self.applied.results.push((doc.place, Ok(rev)));
+        self.applied.wrote = true;
+        Ok(())
+    }
+
+    /// Applies `first` and those behind it that have the same id, and writes what becomes of them.
+    fn document(
+        &mut self,
+        mut first: Prepared,
+        behind: &mut vec::IntoIter<Prepared>,
+    ) -> Result<()> {
+        let same = behind.as_slice().iter().take_while(|next| next.id == first.id).count();
+        let mut document = Document::load(self.transaction, self.rules, mem::take(&mut first.id))?;
         let is_design = DocKind::of(&document.id) == DocKind::Design;
-        let passed_over = document.passed_over(&first, prepared.as_slice().get(..same))?;
-        for (at, doc) in iter::once(first).chain(prepared.by_ref().take(same)).enumerate() {
+        let passed_over = document.passed_over(&first, behind.as_slice().get(..same))?;
+        for (at, doc) in iter::once(first).chain(behind.take(same)).enumerate() {
             let place = doc.place;
-            let is_news = !passed_over.contains(&at);
-            let result = match document.edit(transaction, doc, is_news) {
+            let is_news = passed_over.binary_search(&at).is_err();
+            let result = match document.edit(self.transaction, doc, is_news) {
                 Ok(rev) => Ok(rev),
                 Err(refusal @ (Error::Conflict | Error::InvalidDesignDoc(_))) => Err(refusal),
                 Err(error) => return Err(error),
             };
-            validated |= is_news && result.is_ok() && !is_design;
-            applied.results.push((place, result));
+            self.validated |= is_news && result.is_ok() && !is_design;
+            self.applied.results.push((place, result));
         }
-        let wrote = document.store(transaction, &mut scratch)?;
-        wrote_design |= wrote && is_design;
-        applied.wrote |= wrote;
+        let wrote = document.store(self.transaction, &mut self.scratch)?;
+        self.wrote_design |= wrote && is_design;
+        self.applied.wrote |= wrote;
+        Ok(())
     }
-    if wrote_design || validated && rules.checked {
-        rules.database.look_up_first(wrote_design);
-    }
-    Ok(applied)
 }
 
 /// One document while the edits of a call are applied to it.
@@ -232,7 +269,7 @@ impl<'r> Document<'r> {
         nodes.find(agrees).filter(|node| self.tree.stored(*node).is_some())
     }
 
-    /// Which of several documents with this id are passed over, by their places. Where CouchDB looks
+    /// Which of several documents with this id are passed over, in ascending order. Where CouchDB looks
     /// first, these are the replicated revisions that are no leaf afterwards, or were one before.
     fn passed_over(&self, first: &Prepared, further: Option<&[Prepared]>) -> Result<Vec<usize>> {
         if !self.rules.checked || self.rules.mode == WriteMode::Interactive {
