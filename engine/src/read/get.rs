@@ -114,8 +114,10 @@ impl Reader {
             (None, OpenRevs::These(_)) => RevTree::new(),
         };
         let mut wanted = select(&tree, revs, latest);
+        // Stable, so that of two branches that end in the same id the lower one stays in front. Each of
+        // them is a revision of its own.
         wanted.sort_by(|a, b| (a.1.is_none(), &a.0).cmp(&(b.1.is_none(), &b.0)));
-        wanted.dedup_by(|a, b| a.0 == b.0);
+        wanted.dedup();
         wanted
             .into_iter()
             .map(|(rev, node)| match node {
