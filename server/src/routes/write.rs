@@ -60,8 +60,7 @@ async fn submit(
         drop(sender.send(results));
     });
     if let Some(leader) = database.submit_write(vec![document], mode, done) {
-        // In place, not on a thread of its own: a lone write would otherwise wait for two wake-ups, which
-        // take longer than the disk.
+        // In place, not on a thread of its own: a lone write then waits for no other thread to wake up.
         tokio::task::block_in_place(|| leader.run());
     }
     let lost = || Failure::internal("the write was lost");
