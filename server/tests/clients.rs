@@ -1,20 +1,11 @@
 //! Runs the client tests in `clients/`: PouchDB and nano against the real binary.
 
-use std::{io::Write, path::Path, process::Command};
+mod support;
 
-/// Where these tests must run, a missing node or a missing `npm ci` is a failure; elsewhere it is a
-/// loud skip.
-fn required() -> bool {
-    std::env::var_os("CI").is_some()
-}
+use std::{path::Path, process::Command};
 
 fn skip(why: &str) {
-    assert!(!required(), "the client tests cannot run: {why}");
-    // Written past the test harness, which would swallow what a passing test prints.
-    let _ = writeln!(
-        std::io::stderr(),
-        "\n*** SKIPPED: the client tests (PouchDB, nano) did not run: {why} ***\n"
-    );
+    support::skip("the client tests (PouchDB, nano)", why);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! References to nodes, and the root that stands for a whole tree.
 
+use crate::store::BlobRef;
+
 /// Highest tree there can be. Inner nodes have at least two children, so this is never reached by
 /// writing; a file that claims more is damaged.
 pub const MAX_HEIGHT: u8 = 40;
@@ -18,30 +20,19 @@ pub struct NodeRef {
 
 impl NodeRef {
     /// Length of the encoded form.
-    pub const ENCODED_BYTES: usize = 16;
+    pub const ENCODED_BYTES: usize = BlobRef::ENCODED_BYTES;
 
-    /// The form in which a reference is stored: three little-endian numbers.
+    /// The form in which a reference is stored: that of a blob's, which says the same things.
     #[must_use]
     pub fn to_bytes(self) -> [u8; Self::ENCODED_BYTES] {
-        let mut out = [0; Self::ENCODED_BYTES];
-        out[..8].copy_from_slice(&self.offset.to_le_bytes());
-        out[8..12].copy_from_slice(&self.len.to_le_bytes());
-        out[12..].copy_from_slice(&self.crc.to_le_bytes());
-        out
+        BlobRef { offset: self.offset, len: self.len, crc: self.crc }.to_bytes()
     }
 
     /// Reads [`NodeRef::to_bytes`] back from the start of `bytes`; `None` if they are too few.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let (bytes, _) = bytes.split_first_chunk::<{ Self::ENCODED_BYTES }>()?;
-        let (offset, rest) = bytes.split_first_chunk::<8>()?;
-        let (len, rest) = rest.split_first_chunk::<4>()?;
-        let (crc, _) = rest.split_first_chunk::<4>()?;
-        Some(NodeRef {
-            offset: u64::from_le_bytes(*offset),
-            len: u32::from_le_bytes(*len),
-            crc: u32::from_le_bytes(*crc),
-        })
+        let BlobRef { offset, len, crc } = BlobRef::from_bytes(bytes)?;
+        Some(NodeRef { offset, len, crc })
     }
 }
 
