@@ -22,7 +22,9 @@ use crate::{
     database::{DEFAULT_SECURITY, Database, Props},
     error::{Error, Result},
     name,
+    shared::Shared,
     stores::{DiskStores, ModelStores, Stores},
+    tasks::Tasks,
 };
 
 /// How many databases stay open unless [`Options`] says otherwise.
@@ -111,8 +113,7 @@ pub struct Databases {
     slots: RwLock<HashMap<String, Arc<Slot>>>,
     clock: AtomicU64,
     open_databases: usize,
-    default_security: Arc<str>,
-    attachments: Arc<RwLock<Arc<AttachmentSettings>>>,
+    shared: Arc<Shared>,
 }
 
 impl fmt::Debug for Databases {
@@ -153,14 +154,19 @@ impl Databases {
             slots: RwLock::default(),
             clock: AtomicU64::new(0),
             open_databases: options.open_databases,
-            default_security: options.default_security.into(),
-            attachments: Arc::new(RwLock::new(Arc::new(options.attachments))),
+            shared: Shared::new(options.default_security.into(), options.attachments),
         })
     }
 
     /// Replaces the settings for attachments written from now on.
     pub fn set_attachment_settings(&self, settings: AttachmentSettings) {
-        *self.attachments.write() = Arc::new(settings);
+        self.shared.set_attachment_settings(settings);
+    }
+
+    /// What runs in the background.
+    #[must_use]
+    pub fn tasks(&self) -> &Arc<Tasks> {
+        &self.shared.tasks
     }
 
     /// Creates a database.
@@ -297,8 +303,7 @@ impl Databases {
 
     fn open_store(&self, name: &str) -> Result<Arc<Database>> {
         let store = self.stores.open(name)?;
-        let attachments = Arc::clone(&self.attachments);
-        Database::new(name.to_owned(), store, &self.default_security, attachments)
+        Database::new(name.to_owned(), store, Arc::clone(&self.shared))
     }
 
     /// Closes the databases longest unused until the bound holds, passing over those in use.

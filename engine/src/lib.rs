@@ -11,10 +11,12 @@
 //! * [`attachment`]: digests and compression, staging and reading
 //! * [`sequence`], [`notify`]: update sequences as clients see them, and waiting for the next
 //! * [`collation`], [`find`]: order of strings, and selectors
+//! * [`caller`]: who asks; [`tasks`]: what runs in the background
 //! * [`name`]: which names databases, documents and attachments may have
 
 pub mod all_docs;
 pub mod attachment;
+pub mod caller;
 pub mod changes;
 mod codec;
 pub mod collation;
@@ -31,7 +33,9 @@ pub mod read;
 pub mod revision;
 pub mod revtree;
 pub mod sequence;
+mod shared;
 mod stores;
+pub mod tasks;
 pub mod write;
 
 pub use all_docs::{AllDocsHead, AllDocsQuery, DocKey, Namespace, RowSink, Selection};
@@ -39,6 +43,7 @@ pub use attachment::{
     AttachmentReader, AttachmentSettings, AttachmentWriter, FoundAttachment, StageOptions,
     StagedAttachment,
 };
+pub use caller::Caller;
 pub use changes::{ChangeRow, ChangeSink, ChangesEnd, ChangesFilter, ChangesQuery, Style};
 pub use database::{
     AttachmentForm, Database, GetOptions, Info, PartitionInfo, Props, PurgeRequest, ShowOptions,

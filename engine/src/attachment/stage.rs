@@ -115,7 +115,7 @@ impl Database {
         options: StageOptions,
     ) -> Result<AttachmentWriter> {
         name::check_attachment(name)?;
-        let settings = self.attachment_settings();
+        let settings = self.shared.attachment_settings();
         settings.check_len(name, options.length.unwrap_or(0))?;
         let stream = Arc::clone(&self.store).stream()?;
         let stored = Stored { stream, hasher: Hasher::new(), len: 0 };

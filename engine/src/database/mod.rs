@@ -28,11 +28,11 @@ pub use settings::{
 };
 
 use crate::{
-    attachment::AttachmentSettings,
     error::Result,
     notify::{Changed, Notifier, Wake},
     read::Reader,
     sequence::{self, Since, Uuid},
+    shared::Shared,
 };
 use settings::{Identity, Settings};
 
@@ -64,7 +64,7 @@ pub struct Database {
     setting_changes: Mutex<()>,
     /// See [`Database::looks_up_first`].
     looks_up_first: AtomicBool,
-    attachments: Arc<RwLock<Arc<AttachmentSettings>>>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 impl fmt::Debug for Database {
@@ -83,12 +83,11 @@ impl Database {
     pub(crate) fn new(
         name: String,
         store: Arc<dyn Store>,
-        default_security: &Arc<str>,
-        attachments: Arc<RwLock<Arc<AttachmentSettings>>>,
+        shared: Arc<Shared>,
     ) -> Result<Arc<Self>> {
         let snapshot = store.snapshot()?;
         let identity = Identity::load(&*snapshot)?;
-        let settings = Settings::load(&*snapshot, default_security)?;
+        let settings = Settings::load(&*snapshot, &shared.default_security)?;
         let notifier = Notifier::new(snapshot.seq());
         let on_commit = Arc::clone(&notifier);
         store.listen(Arc::new(move |seq| on_commit.publish(seq)));
@@ -100,7 +99,7 @@ impl Database {
             settings: RwLock::new(settings),
             setting_changes: Mutex::new(()),
             looks_up_first: AtomicBool::new(true),
-            attachments,
+            shared,
         }))
     }
 
@@ -180,10 +179,6 @@ impl Database {
     /// handle of the notifier each).
     pub(crate) fn is_unused(self: &Arc<Self>) -> bool {
         Arc::strong_count(self) == 1 && Arc::strong_count(&self.notifier) == 2
-    }
-
-    pub(crate) fn attachment_settings(&self) -> Arc<AttachmentSettings> {
-        Arc::clone(&self.attachments.read())
     }
 
     /// Whether a write reads what is stored before it is merged, or takes the client's history on

@@ -25,6 +25,7 @@ use parking_lot::Mutex;
 use settee_storage::{Leader, Receipt};
 
 use crate::{
+    caller::Caller,
     database::Database,
     document::Document,
     error::{Error, Result},
@@ -64,21 +65,35 @@ impl Database {
     /// [`MAX_EDIT_BYTES`], some of its documents may be): [`Error::MissingStub`],
     /// [`Error::PreviousRevisionMissing`], those of [`Database::check_writable`] and of the store.
     pub fn write(self: &Arc<Self>, docs: Vec<Document>, mode: WriteMode) -> Result<WriteResults> {
+        self.write_as(&Caller::admin(), docs, mode)
+    }
+
+    /// As [`Database::write`], in the name of somebody.
+    ///
+    /// # Errors
+    /// As [`Database::write`].
+    pub fn write_as(
+        self: &Arc<Self>,
+        caller: &Caller,
+        docs: Vec<Document>,
+        mode: WriteMode,
+    ) -> Result<WriteResults> {
         let (sender, receiver) = mpsc::sync_channel(1);
         let done = Box::new(move |results| {
             // The receiver waits below for as long as it takes.
             let _ = sender.send(results);
         });
-        if let Some(leader) = self.submit_write(docs, mode, done) {
+        if let Some(leader) = self.submit_write(caller, docs, mode, done) {
             leader.run();
         }
         receiver.recv().unwrap_or(Err(Error::Storage(settee_storage::Error::Closed)))
     }
 
-    /// The same without blocking: `done` is called with what [`Database::write`] would have returned.
+    /// The same without blocking: `done` is called with what [`Database::write_as`] would have returned.
     /// If a [`Leader`] comes back, the caller runs it on a thread that may block.
     pub fn submit_write(
         self: &Arc<Self>,
+        caller: &Caller,
         docs: Vec<Document>,
         mode: WriteMode,
         done: WriteDone,
@@ -88,11 +103,11 @@ impl Database {
             return None;
         }
         if inline_bytes(&docs) <= INLINE_WORK_BYTES {
-            return self.prepare_and_submit(docs, mode, done);
+            return self.prepare_and_submit(caller, docs, mode, done);
         }
-        let database = Arc::clone(self);
+        let (database, caller) = (Arc::clone(self), caller.clone());
         Some(Leader::new(move || {
-            if let Some(leader) = database.prepare_and_submit(docs, mode, done) {
+            if let Some(leader) = database.prepare_and_submit(&caller, docs, mode, done) {
                 leader.run();
             }
         }))
@@ -100,11 +115,12 @@ impl Database {
 
     fn prepare_and_submit(
         self: &Arc<Self>,
+        caller: &Caller,
         docs: Vec<Document>,
         mode: WriteMode,
         done: WriteDone,
     ) -> Option<Leader> {
-        match Plan::new(self, docs, mode) {
+        match Plan::new(self, caller, docs, mode) {
             Ok(plan) => self.submit_plan(plan, done),
             Err(error) => {
                 done(Err(error));

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::{MAX_EDIT_BYTES, WriteMode, local};
 use crate::{
     attachment::{StageOptions, StagedAttachment, digest, gzip},
+    caller::Caller,
     database::Database,
     document::{AttachmentPlace, AttachmentSource, Body, Document, Encoding, IncomingAttachment},
     error::{Error, Result},
@@ -69,6 +70,7 @@ const MAX_BLOB_ATTACHMENT_BYTES: usize = 64 * 1024;
 impl Plan {
     pub(super) fn new(
         database: &Arc<Database>,
+        _caller: &Caller,
         docs: Vec<Document>,
         mode: WriteMode,
     ) -> Result<Self> {
@@ -229,7 +231,7 @@ impl PreparedAttachment {
             self.take_staged(writer.finish()?);
             return Ok(());
         }
-        let settings = database.attachment_settings();
+        let settings = database.shared.attachment_settings();
         settings.check_len(&self.name, bytes.len() as u64)?;
         self.identity_len = bytes.len() as u64;
         let stored = match settings.compresses(&self.content_type) {

@@ -1,14 +1,11 @@
 //! The identity behind a request, and its rights.
 
-use std::sync::Arc;
+use std::ops::Deref;
 
-use settee_engine::Database;
+use settee_engine::{Caller, Database, caller::ADMIN_ROLE};
 
 use super::security::Security;
 use crate::http::Failure;
-
-/// The role of a server administrator.
-const ADMIN_ROLE: &str = "_admin";
 
 /// The role that may read metrics.
 const METRICS_ROLE: &str = "_metrics";
@@ -22,35 +19,24 @@ const METRICS_ROLE: &str = "_metrics";
 /// assert!(User::admin("anna").require_server_admin().is_ok());
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct User {
-    name: Option<Arc<str>>,
-    roles: Arc<[Arc<str>]>,
+pub struct User(Caller);
+
+impl Deref for User {
+    type Target = Caller;
+    fn deref(&self) -> &Caller {
+        &self.0
+    }
 }
 
 impl User {
     /// The server administrator of this name.
     pub fn admin(name: &str) -> Self {
-        Self { name: Some(name.into()), roles: [Arc::from(ADMIN_ROLE)].into() }
+        Self(Caller::new(Some(name.into()), [ADMIN_ROLE.into()].into()))
     }
 
-    /// The name; `None` for an anonymous request.
-    pub fn name(&self) -> Option<&str> {
-        self.name.as_deref()
-    }
-
-    /// The roles.
-    pub fn roles(&self) -> impl Iterator<Item = &str> {
-        self.roles.iter().map(|role| &**role)
-    }
-
-    /// Whether this is a server administrator.
-    pub fn is_admin(&self) -> bool {
-        self.has_role(ADMIN_ROLE)
-    }
-
-    /// Whether the user has this role.
-    pub fn has_role(&self, role: &str) -> bool {
-        self.roles().any(|held| held == role)
+    /// Who the engine is told is asking.
+    pub fn caller(&self) -> &Caller {
+        &self.0
     }
 
     /// Refuses everyone but server administrators.
@@ -79,7 +65,7 @@ impl User {
     ///
     /// 401 for anonymous requests, 403 for others.
     pub fn require_member(&self, database: &Database) -> Result<(), Failure> {
-        allow(self.is_admin() || Security::of(database).is_member(self), || match self.name {
+        allow(self.is_admin() || Security::of(database).is_member(self), || match self.name() {
             None => Failure::unauthorized("You are not authorized to access this db."),
             Some(_) => Failure::forbidden("You are not allowed to access this db."),
         })
@@ -92,7 +78,7 @@ impl User {
     /// 401 for anonymous requests, 403 for others.
     pub fn require_database_admin(&self, database: &Database) -> Result<(), Failure> {
         const REASON: &str = "You are not a db or server admin.";
-        allow(self.is_admin() || Security::of(database).is_admin(self), || match self.name {
+        allow(self.is_admin() || Security::of(database).is_admin(self), || match self.name() {
             None => Failure::unauthorized(REASON),
             Some(_) => Failure::forbidden(REASON),
         })

@@ -106,7 +106,7 @@ async fn lists(request: &mut Request, first: &[u8], rest: &[&[u8]]) -> Outcome {
 /// What only server administrators reach; they have been told from others already.
 async fn administration(request: &mut Request, first: &[u8], rest: &[&[u8]]) -> Outcome {
     match (first, rest, request.method) {
-        (b"_active_tasks", [], Method::Get) => Ok(server::active_tasks()),
+        (b"_active_tasks", [], Method::Get) => Ok(server::active_tasks(request)),
         (b"_active_tasks", [], _) => Err(Failure::method_not_allowed("GET,HEAD")),
         (b"_membership", [], Method::Get) => Ok(server::membership(request)),
         (b"_membership", [], _) => Err(Failure::method_not_allowed("GET")),

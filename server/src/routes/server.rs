@@ -179,9 +179,20 @@ fn tagged(request: &Request, json: String) -> Reply {
     Reply::json(200, json).with_etag(&tag)
 }
 
-/// GET `/_active_tasks`: there is nothing yet that runs in the background.
-pub(super) fn active_tasks() -> Reply {
-    Reply::json(200, "[]")
+/// GET `/_active_tasks`: what runs in the background.
+pub(super) fn active_tasks(request: &Request) -> Reply {
+    let node = request.app.node_name();
+    let tasks = request.app.databases().tasks().list().into_iter().map(|task| {
+        let mut members = task.members;
+        members.insert("node".into(), json!(node));
+        // Erlang's form of a process id: clients only compare it.
+        members.insert("pid".into(), json!(format!("<0.{}.0>", task.number)));
+        members.insert("type".into(), json!(task.kind));
+        members.insert("started_on".into(), json!(task.started_on));
+        members.insert("updated_on".into(), json!(task.updated_on));
+        Value::Object(members)
+    });
+    Reply::value(200, &tasks.collect())
 }
 
 /// GET `/_membership`: a cluster of one.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use settee_engine::document::Limits;
-use settee_engine::{Database, Document, Rev, WriteMode, WriteResults};
+use settee_engine::{Caller, Database, Document, Rev, WriteMode, WriteResults};
 use tokio::sync::oneshot;
 
 use super::design;
@@ -18,7 +18,7 @@ pub(crate) async fn one(
 ) -> Result<Rev, Failure> {
     check_author(request, database, &document.id)?;
     design::note(&request.app, database, &document);
-    submit(database, document, mode).await
+    submit(database, request.user().caller(), document, mode).await
 }
 
 /// Writes one document for `batch=ok`: the answer does not wait, and what is refused later goes to
@@ -31,9 +31,9 @@ pub(crate) fn later(
 ) -> Result<(), Failure> {
     check_author(request, database, &document.id)?;
     design::note(&request.app, database, &document);
-    let database = Arc::clone(database);
+    let (database, caller) = (Arc::clone(database), request.user().caller().clone());
     tokio::spawn(async move {
-        if let Err(failure) = submit(&database, document, mode).await {
+        if let Err(failure) = submit(&database, &caller, document, mode).await {
             tracing::info!(database = database.name(), %failure, "a batched write was refused");
         }
     });
@@ -51,6 +51,7 @@ pub(crate) fn check_author(
 
 async fn submit(
     database: &Arc<Database>,
+    caller: &Caller,
     document: Document,
     mode: WriteMode,
 ) -> Result<Rev, Failure> {
@@ -59,7 +60,7 @@ async fn submit(
         // Whoever asked may have hung up; the write stands all the same.
         drop(sender.send(results));
     });
-    if let Some(leader) = database.submit_write(vec![document], mode, done) {
+    if let Some(leader) = database.submit_write(caller, vec![document], mode, done) {
         // In place, not on a thread of its own: a lone write then waits for no other thread to wake up.
         tokio::task::block_in_place(|| leader.run());
     }

@@ -5,7 +5,7 @@ mod get;
 use std::sync::Arc;
 
 use settee_engine::document::parse_bulk;
-use settee_engine::{Database, Document, Rev, WriteMode};
+use settee_engine::{Caller, Database, Document, Rev, WriteMode};
 
 use super::{blocking, body, design, write};
 use crate::app::App;
@@ -22,6 +22,7 @@ pub(crate) async fn bulk_docs(request: &mut Request, database: &Arc<Database>) -
     let bytes = request.body.bytes().await?;
     let limits = write::limits(request);
     let refusal = request.user().require_database_admin(database).err();
+    let caller = request.user().caller().clone();
     let (app, database) = (Arc::clone(&request.app), Arc::clone(database));
     let json = blocking::run(move || {
         let mut bulk = parse_bulk(&bytes, &limits)?;
@@ -32,11 +33,13 @@ pub(crate) async fn bulk_docs(request: &mut Request, database: &Arc<Database>) -
         let sent: Vec<Sent> = bulk.docs.iter().map(sent).collect();
         Ok(match bulk.new_edits {
             true => {
-                let results = write_all(&database, bulk.docs, WriteMode::Interactive, refusal)?;
+                let results =
+                    write_all(&database, &caller, bulk.docs, WriteMode::Interactive, refusal)?;
                 every_result(sent, results)
             }
             false => {
-                let results = write_all(&database, bulk.docs, WriteMode::Replicated, refusal)?;
+                let results =
+                    write_all(&database, &caller, bulk.docs, WriteMode::Replicated, refusal)?;
                 refusals(sent, results)
             }
         })
@@ -57,17 +60,18 @@ type Results = Vec<Result<Rev, Failure>>;
 /// any.
 fn write_all(
     database: &Arc<Database>,
+    caller: &Caller,
     documents: Vec<Document>,
     mode: WriteMode,
     refusal: Option<Failure>,
 ) -> settee_engine::Result<Results> {
     let Some(refusal) = refusal else {
-        let results = database.write(documents, mode)?;
+        let results = database.write_as(caller, documents, mode)?;
         return Ok(results.into_iter().map(|result| result.map_err(Failure::from)).collect());
     };
     let refused: Vec<bool> = documents.iter().map(|doc| design::is_design(&doc.id)).collect();
     let permitted = documents.into_iter().filter(|doc| !design::is_design(&doc.id)).collect();
-    let mut results = database.write(permitted, mode)?.into_iter();
+    let mut results = database.write_as(caller, permitted, mode)?.into_iter();
     let lost = || Err(Failure::internal("the write was lost"));
     let result = |refused: bool| match refused {
         true => Err(refusal.clone()),
