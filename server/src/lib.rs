@@ -7,8 +7,12 @@
 pub mod app;
 pub mod auth;
 pub mod cli;
+pub mod commands;
 pub mod config;
 pub mod http;
+pub mod logging;
+pub mod metrics;
+mod proxy;
 mod routes;
 pub mod startup;
 pub mod uuids;

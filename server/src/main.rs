@@ -4,11 +4,11 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use settee_server::cli::Cli;
-use settee_server::startup;
+use settee_server::cli::{Cli, Command, ConfigCommand};
+use settee_server::{commands, logging, startup};
 
 fn main() -> ExitCode {
-    match run(&Cli::parse()) {
+    match run(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprint!("settee: {error}");
@@ -23,9 +23,20 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {
-    let (data_dir, config) = startup::configuration(cli)?;
-    startup::log_to_stderr(cli, &config);
+fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
+    let cli = cli.with_environment()?;
+    match cli.command {
+        Some(Command::Config(ConfigCommand::Check)) => commands::config::check(&cli),
+        Some(Command::Service { kind }) => commands::service::print(kind),
+        None => serve(&cli),
+    }
+}
+
+fn serve(cli: &Cli) -> Result<(), Box<dyn Error>> {
+    let config = startup::configuration(cli)?;
+    let data_dir = startup::data_dir(cli, &config)?;
+    logging::start(cli, &config)?;
+    startup::report(&config);
     let databases = startup::open_databases(&data_dir, &config)?;
     let first_admin = startup::prepare_accounts(cli, &config)?;
     startup::serve(config, databases, first_admin)
