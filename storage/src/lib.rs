@@ -8,11 +8,13 @@
 //!   simulated disk that fails
 //! * [`tree`]: immutable nodes and the copy-on-write B+tree over them
 //! * [`mod@file`]: the store in one append-only file
+//! * [`index`]: files of trees that are made from a database and can be made anew
 //! * [`model`]: the same in plain maps, to compare against
 
 pub mod disk;
 pub mod error;
 pub mod file;
+pub mod index;
 pub mod model;
 pub mod store;
 pub mod tree;

@@ -11,22 +11,22 @@
 //! What must not live here: how trees work (`tree`), how files are opened (`disk`), what documents mean.
 
 mod checkpoint;
-mod codec;
+pub(crate) mod codec;
 mod cursor;
 mod delta;
-mod frame;
+pub(crate) mod frame;
 mod head;
-mod header;
+pub(crate) mod header;
 mod layer;
 mod ops;
 mod options;
 mod ordered;
 mod queue;
-mod reader;
+pub(crate) mod reader;
 mod record;
 mod recovery;
 mod rows;
-mod scan;
+pub(crate) mod scan;
 mod snapshot;
 mod state;
 mod store;
