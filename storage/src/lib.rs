@@ -7,15 +7,18 @@
 //! * [`disk`]: all file access, so that the same code runs on a real disk, in memory and on a
 //!   simulated disk that fails
 //! * [`tree`]: immutable nodes and the copy-on-write B+tree over them
+//! * [`sort`]: sorting more than memory holds
 //! * [`mod@file`]: the store in one append-only file
 //! * [`index`]: files of trees that are made from a database and can be made anew
 //! * [`model`]: the same in plain maps, to compare against
 
+mod codec;
 pub mod disk;
 pub mod error;
 pub mod file;
 pub mod index;
 pub mod model;
+pub mod sort;
 pub mod store;
 pub mod tree;
 

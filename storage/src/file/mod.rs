@@ -2,7 +2,7 @@
 //!
 //! What lives here: the file's format and everything that writes or reads it.
 //!
-//! * `header`, `frame`, `record`, `ops`, `delta`, `rows`, `codec`: what the bytes mean (see `FORMAT.md`)
+//! * `header`, `frame`, `record`, `ops`, `delta`, `rows`: what the bytes mean (see `FORMAT.md`)
 //! * `tail`: appending and syncing; `queue`, `transaction`, `store`: the group commit
 //! * `ordered`, `layer`, `head`, `state`: edits in memory over the trees; `cursor`, `snapshot`: reading them
 //! * `checkpoint`: bringing the trees up to date; `scan`, `recovery`: creating and opening
@@ -11,7 +11,6 @@
 //! What must not live here: how trees work (`tree`), how files are opened (`disk`), what documents mean.
 
 mod checkpoint;
-pub(crate) mod codec;
 mod cursor;
 mod delta;
 pub(crate) mod frame;
@@ -33,6 +32,8 @@ mod store;
 mod stream;
 mod tail;
 mod transaction;
+
+use crate::codec;
 
 pub use options::{Options, Recovery};
 pub use reader::ReadBy;

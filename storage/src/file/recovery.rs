@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     disk::{Disk, File, OpenMode, read_exact_at, write_all_at},
-    error::{Error, Result},
+    error::{Error, Result, io_error},
     store::Counts,
 };
 
@@ -112,14 +112,6 @@ impl FileStore {
                 zeros_cut: cut.saturating_sub(bytes_cut),
             },
         }))
-    }
-}
-
-fn io_error(operation: &'static str, path: &Path, source: std::io::Error) -> Error {
-    let path = path.to_path_buf();
-    match source.kind() {
-        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Error::Full { path },
-        _ => Error::Io { operation, path, source },
     }
 }
 

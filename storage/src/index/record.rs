@@ -11,7 +11,8 @@
 //! ```
 
 use crate::{
-    file::{codec::Input, frame::Chain},
+    codec::Input,
+    file::frame::Chain,
     tree::Root,
 };
 

@@ -9,10 +9,10 @@ use super::{
     record::{MAX_TREES, Record},
 };
 use crate::{
+    codec::length,
     disk::write_all_at,
     error::{Error, Result},
     file::{
-        codec::length,
         frame::{Chain, FrameBuffer, Kind, payload_offset},
         reader::Reader,
     },
