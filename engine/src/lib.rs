@@ -11,6 +11,7 @@
 //! * [`attachment`]: digests and compression, staging and reading
 //! * [`sequence`], [`notify`]: update sequences as clients see them, and waiting for the next
 //! * [`collation`], [`find`]: order of strings, and selectors
+//! * [`javascript`]: functions of design documents
 //! * [`caller`]: who asks; [`tasks`]: what runs in the background
 //! * [`name`]: which names databases, documents and attachments may have
 
@@ -25,6 +26,7 @@ pub mod databases;
 pub mod document;
 pub mod error;
 pub mod find;
+pub mod javascript;
 pub mod json;
 pub mod name;
 pub mod notify;
