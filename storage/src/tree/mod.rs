@@ -12,7 +12,7 @@
 //! * `read`: points, sums; `cursor`: ranges, both directions
 //! * `pending`, `levels`: packing entries into nodes, level by level
 //! * `write`: building a tree in one pass, merging changes into one
-//! * `verify`: checking a whole tree
+//! * `verify`: checking a whole tree; `raw`: nodes as they are written, for tools
 
 mod cursor;
 mod levels;
@@ -20,6 +20,7 @@ mod node;
 mod node_ref;
 mod pages;
 mod pending;
+mod raw;
 mod read;
 mod reduce;
 #[cfg(test)]
@@ -30,6 +31,7 @@ mod write;
 pub use cursor::Cursor;
 pub use node_ref::{MAX_HEIGHT, NodeRef, Root};
 pub use pages::{NodeBuffer, Page, Pages, Sink};
+pub(crate) use raw::{RawNode, RawValue};
 pub use read::{Tree, TreeValue};
 pub use reduce::{CountEntries, Malformed, NoSum, Reduce};
 pub use verify::TreeShape;
