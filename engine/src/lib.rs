@@ -10,6 +10,7 @@
 //! * [`read`], [`all_docs`], [`changes`]: what a snapshot shows; `write`: what becomes of a write
 //! * [`attachment`]: digests and compression, staging and reading
 //! * [`sequence`], [`notify`]: update sequences as clients see them, and waiting for the next
+//! * [`offline`]: database files without a server: reading, checking, dumping, loading
 //! * [`collation`], [`find`]: order of strings, and selectors
 //! * [`javascript`]: functions of design documents
 //! * [`caller`]: who asks; [`tasks`]: what runs in the background
@@ -30,6 +31,7 @@ pub mod javascript;
 pub mod json;
 pub mod name;
 pub mod notify;
+pub mod offline;
 mod partition;
 pub mod read;
 pub mod revision;

@@ -42,7 +42,7 @@ const UNFINISHED: &str = "new";
 /// Stands for an empty segment of a name (`a//b`); no name contains it.
 const EMPTY_SEGMENT: &str = "%";
 /// The file whose lock says that a process has the folder open.
-const LOCK_FILE: &str = "settee.lock";
+pub(crate) const LOCK_FILE: &str = "settee.lock";
 
 /// One file per database below a folder.
 #[derive(Debug)]
@@ -65,17 +65,18 @@ impl DiskStores {
         Ok(DiskStores { disk, root, _lock: Some(file) })
     }
 
+    /// To look at a folder without taking its lock: the files may belong to a server that is running.
+    pub(crate) fn unlocked(disk: Arc<dyn Disk>, root: PathBuf) -> Self {
+        DiskStores { disk, root, _lock: None }
+    }
+
     /// Stores on a disk in memory of their own.
     pub(crate) fn in_memory() -> Self {
         DiskStores { disk: Arc::new(MemoryDisk::new()), root: PathBuf::from("memory"), _lock: None }
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        let mut path = self.root.clone();
-        for segment in name.split('/') {
-            path.push(if segment.is_empty() { EMPTY_SEGMENT } else { segment });
-        }
-        with_suffix(path, EXTENSION)
+        path_of(&self.root, name)
     }
 
     /// Adds the names of the databases in `folder`, whose own name is `prefix`.
@@ -148,6 +149,24 @@ impl Stores for DiskStores {
     }
 }
 
+/// The file of a database below `root`.
+pub(crate) fn path_of(root: &Path, name: &str) -> PathBuf {
+    let mut path = root.to_owned();
+    for segment in name.split('/') {
+        path.push(if segment.is_empty() { EMPTY_SEGMENT } else { segment });
+    }
+    with_suffix(path, EXTENSION)
+}
+
+/// The name of the database whose file below `root` this is; `None` if it is none.
+pub(crate) fn name_of(root: &Path, file: &Path) -> Option<String> {
+    let below = file.strip_prefix(root).ok()?.to_str()?;
+    let stem = below.strip_suffix(EXTENSION)?.strip_suffix('.')?;
+    let segments = stem.split('/').map(|it| if it == EMPTY_SEGMENT { "" } else { it });
+    let name = segments.collect::<Vec<_>>().join("/");
+    name::check_database(&name).ok().map(|()| name)
+}
+
 /// The path with a point and `suffix` behind its last segment.
 fn with_suffix(path: PathBuf, suffix: &str) -> PathBuf {
     let mut path = path.into_os_string();
@@ -160,7 +179,7 @@ fn exists(disk: &dyn Disk, path: &Path) -> Result<bool> {
     disk.exists(path).map_err(|error| failed("look for", path, error))
 }
 
-fn failed(operation: &'static str, path: &Path, source: io::Error) -> Error {
+pub(crate) fn failed(operation: &'static str, path: &Path, source: io::Error) -> Error {
     settee_storage::Error::Io { operation, path: path.to_owned(), source }.into()
 }
 

@@ -23,7 +23,7 @@ pub mod store;
 pub mod tree;
 
 pub use error::{Error, Result};
-pub use file::{FileStore, Options, ReadBy, Recovery};
+pub use file::{FileStore, Options, ReadBy, Recovery, offline};
 pub use store::{
     BlobRef, Change, ChangeCursor, Counts, Direction, DocCursor, DocRow, DocWeight, Done, Edit,
     KeyRange, Leader, LocalCursor, Receipt, Seq, Snapshot, Store, StreamRef, StreamWriter,

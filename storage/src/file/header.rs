@@ -22,10 +22,10 @@ pub(crate) const FIRST_FRAME: u64 = 4096;
 /// Version of the format this build writes and reads.
 pub(crate) const VERSION: u32 = 1;
 
-const DATABASE_MAGIC: [u8; 16] = *b"SETTEE\r\n\x1a\n\0\0\0\0\0\0";
+pub(super) const DATABASE_MAGIC: [u8; 16] = *b"SETTEE\r\n\x1a\n\0\0\0\0\0\0";
 const INDEX_MAGIC: [u8; 16] = *b"SETTEE\r\n\x1a\nindex\0";
 const HEADER_LEN_FIELD: u32 = 4096;
-const SUMMED_BYTES: usize = 56;
+pub(super) const SUMMED_BYTES: usize = 56;
 
 /// What makes one file different from every other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

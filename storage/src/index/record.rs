@@ -10,11 +10,7 @@
 //!           the owner's bytes, up to the end of the payload
 //! ```
 
-use crate::{
-    codec::Input,
-    file::frame::Chain,
-    tree::Root,
-};
+use crate::{codec::Input, file::frame::Chain, tree::Root};
 
 /// Most trees of one file.
 pub const MAX_TREES: usize = 1024;
