@@ -51,7 +51,7 @@ pub use caller::Caller;
 pub use changes::{ChangeRow, ChangeSink, ChangesEnd, ChangesFilter, ChangesQuery, Style};
 pub use database::{
     AttachmentForm, Database, GetOptions, Info, PartitionInfo, Props, PurgeRequest, ShowOptions,
-    Sizes,
+    Sizes, Subscription,
 };
 pub use databases::{Databases, NameRange, Options};
 pub use document::Document;

@@ -11,7 +11,7 @@ use std::{
 use parking_lot::Mutex;
 use settee_storage::{
     FileStore, Options as StoreOptions, Store,
-    disk::{Disk, File, MemoryDisk, OpenMode},
+    disk::{Disk, File, MemoryDisk, OpenMode, read_exact_at, write_all_at},
     model::ModelStore,
 };
 
@@ -98,6 +98,12 @@ impl DiskStores {
         Ok(())
     }
 
+    fn write_file(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let file = self.disk.open(path, OpenMode::CreateNew)?;
+        write_all_at(&*file, bytes, 0)?;
+        file.sync_all()
+    }
+
     fn sync_folder_of(&self, path: &Path) -> Result<()> {
         let folder = path.parent().unwrap_or(&self.root);
         self.disk.sync_dir(folder).map_err(|error| failed("sync", folder, error))
@@ -110,6 +116,7 @@ impl Stores for DiskStores {
     }
 
     fn create(&self, name: &str, establish: Establish<'_>) -> Result<()> {
+        let bytes = first_bytes(establish)?;
         let path = self.path(name);
         if let Some(folder) = path.parent() {
             self.disk.create_dir_all(folder).map_err(|error| failed("create", folder, error))?;
@@ -119,13 +126,8 @@ impl Stores for DiskStores {
             // Left behind by a crash, or by a creation that failed.
             self.disk.remove(&unfinished).map_err(|error| failed("remove", &unfinished, error))?;
         }
-        let store =
-            FileStore::create(Arc::clone(&self.disk), &unfinished, StoreOptions::default())?;
-        let store: Arc<dyn Store> = store;
-        establish(&store)?;
-        store.checkpoint()?;
-        store.close();
-        drop(store);
+        self.write_file(&unfinished, &bytes)
+            .map_err(|error| failed("write", &unfinished, error))?;
         self.disk.rename(&unfinished, &path).map_err(|error| failed("rename", &path, error))?;
         self.sync_folder_of(&path)
     }
@@ -165,6 +167,24 @@ pub(crate) fn name_of(root: &Path, file: &Path) -> Option<String> {
     let segments = stem.split('/').map(|it| if it == EMPTY_SEGMENT { "" } else { it });
     let name = segments.collect::<Vec<_>>().join("/");
     name::check_database(&name).ok().map(|()| name)
+}
+
+/// The file of a new database. It is put together in memory, where the store's syncs cost nothing: until
+/// it has its name nobody depends on it, and one sync of the whole is enough.
+fn first_bytes(establish: Establish<'_>) -> Result<Vec<u8>> {
+    let (disk, path) = (Arc::new(MemoryDisk::new()), Path::new("new"));
+    let options = StoreOptions { max_prepare_bytes: 0, ..StoreOptions::default() };
+    let store: Arc<dyn Store> = FileStore::create(disk.clone(), path, options)?;
+    establish(&store)?;
+    store.checkpoint()?;
+    store.close();
+    let read = || {
+        let file = disk.open(path, OpenMode::Read)?;
+        let mut bytes = vec![0; usize::try_from(file.len()?).map_err(io::Error::other)?];
+        read_exact_at(&*file, &mut bytes, 0)?;
+        Ok(bytes)
+    };
+    read().map_err(|error| failed("read", path, error))
 }
 
 /// The path with a point and `suffix` behind its last segment.

@@ -96,7 +96,7 @@ pub fn is_in_use(disk: &dyn Disk, root: &Path) -> Result<bool> {
 pub fn open_read_only(disk: &dyn Disk, file: &Path, name: &str) -> Result<Arc<Database>> {
     let store = ReadOnlyFile::open(disk, file)?;
     let shared = Shared::new(DEFAULT_SECURITY.into(), AttachmentSettings::default());
-    Database::new(name.to_owned(), store, shared)
+    Database::new(name.to_owned(), store, Arc::default(), shared)
 }
 
 /// An error of the reader or writer that lines come from or go to.
