@@ -11,7 +11,7 @@ use std::{
 use parking_lot::Mutex;
 use settee_storage::{
     FileStore, Options as StoreOptions, Store,
-    disk::{Disk, File, MemoryDisk, OpenMode},
+    disk::{Disk, File, MemoryDisk, OpenMode, read_exact_at, write_all_at},
     model::ModelStore,
 };
 
@@ -42,7 +42,7 @@ const UNFINISHED: &str = "new";
 /// Stands for an empty segment of a name (`a//b`); no name contains it.
 const EMPTY_SEGMENT: &str = "%";
 /// The file whose lock says that a process has the folder open.
-const LOCK_FILE: &str = "settee.lock";
+pub(crate) const LOCK_FILE: &str = "settee.lock";
 
 /// One file per database below a folder.
 #[derive(Debug)]
@@ -65,17 +65,18 @@ impl DiskStores {
         Ok(DiskStores { disk, root, _lock: Some(file) })
     }
 
+    /// To look at a folder without taking its lock: the files may belong to a server that is running.
+    pub(crate) fn unlocked(disk: Arc<dyn Disk>, root: PathBuf) -> Self {
+        DiskStores { disk, root, _lock: None }
+    }
+
     /// Stores on a disk in memory of their own.
     pub(crate) fn in_memory() -> Self {
         DiskStores { disk: Arc::new(MemoryDisk::new()), root: PathBuf::from("memory"), _lock: None }
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        let mut path = self.root.clone();
-        for segment in name.split('/') {
-            path.push(if segment.is_empty() { EMPTY_SEGMENT } else { segment });
-        }
-        with_suffix(path, EXTENSION)
+        path_of(&self.root, name)
     }
 
     /// Adds the names of the databases in `folder`, whose own name is `prefix`.
@@ -97,6 +98,12 @@ impl DiskStores {
         Ok(())
     }
 
+    fn write_file(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let file = self.disk.open(path, OpenMode::CreateNew)?;
+        write_all_at(&*file, bytes, 0)?;
+        file.sync_all()
+    }
+
     fn sync_folder_of(&self, path: &Path) -> Result<()> {
         let folder = path.parent().unwrap_or(&self.root);
         self.disk.sync_dir(folder).map_err(|error| failed("sync", folder, error))
@@ -109,6 +116,7 @@ impl Stores for DiskStores {
     }
 
     fn create(&self, name: &str, establish: Establish<'_>) -> Result<()> {
+        let bytes = first_bytes(establish)?;
         let path = self.path(name);
         if let Some(folder) = path.parent() {
             self.disk.create_dir_all(folder).map_err(|error| failed("create", folder, error))?;
@@ -118,13 +126,8 @@ impl Stores for DiskStores {
             // Left behind by a crash, or by a creation that failed.
             self.disk.remove(&unfinished).map_err(|error| failed("remove", &unfinished, error))?;
         }
-        let store =
-            FileStore::create(Arc::clone(&self.disk), &unfinished, StoreOptions::default())?;
-        let store: Arc<dyn Store> = store;
-        establish(&store)?;
-        store.checkpoint()?;
-        store.close();
-        drop(store);
+        self.write_file(&unfinished, &bytes)
+            .map_err(|error| failed("write", &unfinished, error))?;
         self.disk.rename(&unfinished, &path).map_err(|error| failed("rename", &path, error))?;
         self.sync_folder_of(&path)
     }
@@ -148,6 +151,42 @@ impl Stores for DiskStores {
     }
 }
 
+/// The file of a database below `root`.
+pub(crate) fn path_of(root: &Path, name: &str) -> PathBuf {
+    let mut path = root.to_owned();
+    for segment in name.split('/') {
+        path.push(if segment.is_empty() { EMPTY_SEGMENT } else { segment });
+    }
+    with_suffix(path, EXTENSION)
+}
+
+/// The name of the database whose file below `root` this is; `None` if it is none.
+pub(crate) fn name_of(root: &Path, file: &Path) -> Option<String> {
+    let below = file.strip_prefix(root).ok()?.to_str()?;
+    let stem = below.strip_suffix(EXTENSION)?.strip_suffix('.')?;
+    let segments = stem.split('/').map(|it| if it == EMPTY_SEGMENT { "" } else { it });
+    let name = segments.collect::<Vec<_>>().join("/");
+    name::check_database(&name).ok().map(|()| name)
+}
+
+/// The file of a new database. It is put together in memory, where the store's syncs cost nothing: until
+/// it has its name nobody depends on it, and one sync of the whole is enough.
+fn first_bytes(establish: Establish<'_>) -> Result<Vec<u8>> {
+    let (disk, path) = (Arc::new(MemoryDisk::new()), Path::new("new"));
+    let options = StoreOptions { max_prepare_bytes: 0, ..StoreOptions::default() };
+    let store: Arc<dyn Store> = FileStore::create(disk.clone(), path, options)?;
+    establish(&store)?;
+    store.checkpoint()?;
+    store.close();
+    let read = || {
+        let file = disk.open(path, OpenMode::Read)?;
+        let mut bytes = vec![0; usize::try_from(file.len()?).map_err(io::Error::other)?];
+        read_exact_at(&*file, &mut bytes, 0)?;
+        Ok(bytes)
+    };
+    read().map_err(|error| failed("read", path, error))
+}
+
 /// The path with a point and `suffix` behind its last segment.
 fn with_suffix(path: PathBuf, suffix: &str) -> PathBuf {
     let mut path = path.into_os_string();
@@ -160,7 +199,7 @@ fn exists(disk: &dyn Disk, path: &Path) -> Result<bool> {
     disk.exists(path).map_err(|error| failed("look for", path, error))
 }
 
-fn failed(operation: &'static str, path: &Path, source: io::Error) -> Error {
+pub(crate) fn failed(operation: &'static str, path: &Path, source: io::Error) -> Error {
     settee_storage::Error::Io { operation, path: path.to_owned(), source }.into()
 }
 

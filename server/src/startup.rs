@@ -15,6 +15,7 @@ use crate::app::App;
 use crate::auth::{self, FirstAdmin};
 use crate::cli::Cli;
 use crate::config::{self, Config};
+use crate::descriptors::Budget;
 use crate::http::{Server, stream};
 
 /// Where databases are kept unless told otherwise.
@@ -29,9 +30,6 @@ const MIN_WORKERS: usize = 4;
 /// Threads that may wait for the disk or follow a slow client at the same time. Those beyond the ones
 /// that slow clients can hold are left to writes.
 const MAX_BLOCKING_THREADS: usize = stream::MAX_PRODUCERS + 128;
-
-/// Connections served at a time unless configured otherwise.
-const MAX_CONNECTIONS: usize = 65_536;
 
 /// A step of the start that takes longer is worth a line.
 const WORTH_A_LINE: Duration = Duration::from_secs(1);
@@ -91,7 +89,7 @@ pub fn report(config: &Config) {
 pub fn open_databases(data_dir: &Path, config: &Config) -> Result<Arc<Databases>, Box<dyn Error>> {
     let settings = config.settings();
     let mut options = Options {
-        open_databases: settings.max_dbs_open,
+        open_databases: Budget::of_process(settings.max_dbs_open).open_databases,
         attachments: AttachmentSettings::default(),
         ..Options::default()
     };
@@ -146,6 +144,10 @@ pub fn serve(
 ) -> Result<(), Box<dyn Error>> {
     let settings = config.settings();
     let address = address(&settings.bind_address, settings.port)?;
+    let budget = Budget::of_process(settings.max_dbs_open);
+    if let Some(complaint) = budget.complaint(settings.max_dbs_open) {
+        tracing::warn!("{complaint}");
+    }
     let app = App::new(config, Arc::clone(&databases))?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     // More threads than cores: a read that waits for the disk holds up one of them only.
@@ -155,7 +157,8 @@ pub fn serve(
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let max_connections = settings.network.max_connections.unwrap_or(MAX_CONNECTIONS);
+        let max_connections = settings.network.max_connections.unwrap_or(usize::MAX);
+        let max_connections = max_connections.min(budget.connections);
         let mut server = Server::bind(Arc::clone(&app), address, max_connections)?;
         let tls = server.bind_tls(address)?;
         let metrics = settings.network.metrics.as_ref();

@@ -7,6 +7,7 @@ mod info;
 mod options;
 mod purge;
 pub(crate) mod settings;
+mod subscription;
 
 use std::{
     fmt,
@@ -26,6 +27,7 @@ pub use purge::PurgeRequest;
 pub use settings::{
     DEFAULT_PURGED_INFOS_LIMIT, DEFAULT_REVS_LIMIT, DEFAULT_SECURITY, MAX_SECURITY_BYTES, Props,
 };
+pub use subscription::Subscription;
 
 use crate::{
     error::Result,
@@ -79,16 +81,18 @@ impl Database {
         Identity::establish(store, props)
     }
 
-    /// Takes the store of a database into service.
+    /// Takes the store of a database into service. The notifier is a new one, or the one on which some
+    /// have been waiting since the database was open before.
     pub(crate) fn new(
         name: String,
         store: Arc<dyn Store>,
+        notifier: Arc<Notifier>,
         shared: Arc<Shared>,
     ) -> Result<Arc<Self>> {
         let snapshot = store.snapshot()?;
         let identity = Identity::load(&*snapshot)?;
         let settings = Settings::load(&*snapshot, &shared.default_security)?;
-        let notifier = Notifier::new(snapshot.seq());
+        notifier.restart(snapshot.seq());
         let on_commit = Arc::clone(&notifier);
         store.listen(Arc::new(move |seq| on_commit.publish(seq)));
         Ok(Arc::new(Database {
@@ -169,16 +173,15 @@ impl Database {
         Ok(self.store.checkpoint()?)
     }
 
-    /// Ends all waits and refuses all later writes.
-    pub(crate) fn shut(&self) {
+    /// Refuses all later writes and lets go of the file; waits go on.
+    pub(crate) fn close_store(&self) {
         self.store.close();
-        self.notifier.close();
     }
 
-    /// Whether nobody but the registry holds it, waits included (the database and its store hold one
-    /// handle of the notifier each).
-    pub(crate) fn is_unused(self: &Arc<Self>) -> bool {
-        Arc::strong_count(self) == 1 && Arc::strong_count(&self.notifier) == 2
+    /// Ends all waits and refuses all later writes.
+    pub(crate) fn shut(&self) {
+        self.close_store();
+        self.notifier.close();
     }
 
     /// Whether a write reads what is stored before it is merged, or takes the client's history on

@@ -84,7 +84,7 @@ impl Identity {
         out
     }
 
-    fn decode(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let (version, rest) = bytes.split_first()?;
         let (uuid, rest) = rest.split_first_chunk()?;
         let (created, rest) = rest.split_first_chunk()?;

@@ -428,6 +428,11 @@ impl Scratch {
     }
 }
 
+/// What a document with this tree adds to the counts.
+pub(crate) fn weight_of(tree: &RevTree) -> DocWeight {
+    weight(tree, &tree.leaves())
+}
+
 /// What a document adds to the counts: its leaves' bodies and attachments.
 fn weight(tree: &RevTree, leaves: &[NodeIndex]) -> DocWeight {
     let deleted = leaves.first().is_some_and(|winner| tree.is_deleted(*winner));

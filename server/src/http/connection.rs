@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use hyper::body::Incoming;
@@ -115,7 +115,7 @@ async fn serve_http1(
         .header_read_timeout(IDLE_TIMEOUT)
         .max_buf_size(MAX_BUFFER_BYTES)
         .max_headers(MAX_HEADERS)
-        .serve_connection(TokioIo::new(stream), service(&app, &peer))
+        .serve_connection(TokioIo::new(stream), service(&app, &peer, None))
         .with_upgrades();
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
@@ -140,7 +140,7 @@ async fn serve_http2(
         .max_pending_accept_reset_streams(MAX_H2_RESETS)
         .keep_alive_interval(H2_PING_INTERVAL)
         .keep_alive_timeout(H2_PING_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), service(&app, &peer));
+        .serve_connection(TokioIo::new(stream), service(&app, &peer, Some(Arc::default())));
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
         ended = connection.as_mut() => return ended,
@@ -149,9 +149,12 @@ async fn serve_http2(
     connection.await
 }
 
+/// Answers a connection's requests. From its first one on, an HTTP/2 connection counts as busy (`opened`):
+/// frames come at any time on it, without being the beginning of a head.
 fn service(
     app: &Arc<App>,
     peer: &Peer,
+    opened: Option<Arc<OnceLock<Running>>>,
 ) -> impl Service<
     hyper::Request<Incoming>,
     Response = hyper::Response<Exchange>,
@@ -161,6 +164,9 @@ fn service(
 + use<> {
     let (app, peer) = (Arc::clone(app), peer.clone());
     service_fn(move |request| {
+        if let Some(opened) = &opened {
+            opened.get_or_init(|| peer.activity.begin());
+        }
         let (app, peer) = (Arc::clone(&app), peer.clone());
         async move { Ok(exchange::answer(app, peer, request).await) }
     })

@@ -1,8 +1,8 @@
 //! Which headers of a request go on to the server behind, and which of its answer come back.
 
 use http::header::{
-    CONNECTION, CONTENT_LOCATION, EXPECT, HOST, LOCATION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION,
-    TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
+    CONNECTION, CONTENT_LOCATION, COOKIE, EXPECT, HOST, LOCATION, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 
@@ -58,6 +58,7 @@ pub(super) fn onwards(request: &Request, via: &HeaderValue, upgrades: bool) -> H
         headers.insert(UPGRADE, protocol.clone());
         headers.insert(CONNECTION, CONNECTION_UPGRADE);
     }
+    join_cookies(&mut headers);
     // Whoever waits for leave to send a body gets it from here.
     headers.remove(EXPECT);
     headers.append(VIA, via.clone());
@@ -80,6 +81,16 @@ pub(super) fn onwards(request: &Request, via: &HeaderValue, upgrades: bool) -> H
     let scheme = if request.is_secure() { "https" } else { "http" };
     headers.entry(FORWARDED_PROTO).or_insert(HeaderValue::from_static(scheme));
     headers
+}
+
+/// HTTP/2 sends each cookie in a line of its own, which HTTP/1.1 doesn't know.
+fn join_cookies(headers: &mut HeaderMap) {
+    let cookies: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if cookies.len() > 1
+        && let Ok(joined) = HeaderValue::from_bytes(&cookies.join(&b"; "[..]))
+    {
+        headers.insert(COOKIE, joined);
+    }
 }
 
 /// Adds the headers of an answer to those that the client gets; URLs of the server behind become this
@@ -166,9 +177,10 @@ mod tests {
             headers.append(HeaderName::from_static(name), value.parse().unwrap());
         }
         headers.append("cookie", "b".parse().unwrap());
-        let kept = end_to_end(&headers);
+        let mut kept = end_to_end(&headers);
         assert_eq!(kept.len(), 3, "{kept:?}");
-        assert_eq!(kept.get_all("cookie").iter().count(), 2);
+        join_cookies(&mut kept);
+        assert_eq!(kept.get_all("cookie").iter().collect::<Vec<_>>(), ["a; b"]);
     }
 
     #[test]
