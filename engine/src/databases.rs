@@ -39,6 +39,9 @@ pub struct Options {
     pub default_security: String,
     /// Compression and limits of attachments.
     pub attachments: AttachmentSettings,
+    /// How their files are written and read. With a fixed [`settee_storage::Options::identity`] new
+    /// databases are all alike, so that runs can be repeated exactly; only tests want that.
+    pub store: settee_storage::Options,
 }
 
 impl Default for Options {
@@ -47,6 +50,7 @@ impl Default for Options {
             open_databases: DEFAULT_OPEN_DATABASES,
             default_security: DEFAULT_SECURITY.into(),
             attachments: AttachmentSettings::default(),
+            store: settee_storage::Options::default(),
         }
     }
 }
@@ -113,6 +117,8 @@ pub struct Databases {
     slots: RwLock<HashMap<String, Arc<Slot>>>,
     clock: AtomicU64,
     open_databases: usize,
+    /// See [`Options::store`].
+    fixed_identity: Option<[u8; 32]>,
     shared: Arc<Shared>,
 }
 
@@ -132,7 +138,7 @@ impl Databases {
         root: impl Into<PathBuf>,
         options: Options,
     ) -> Result<Arc<Self>> {
-        Ok(Self::over(Box::new(DiskStores::open(disk, root.into())?), options))
+        Ok(Self::over(Box::new(DiskStores::open(disk, root.into(), options.store)?), options))
     }
 
     /// Databases that live as long as the returned handle.
@@ -154,6 +160,7 @@ impl Databases {
             slots: RwLock::default(),
             clock: AtomicU64::new(0),
             open_databases: options.open_databases,
+            fixed_identity: options.store.identity,
             shared: Shared::new(options.default_security.into(), options.attachments),
         })
     }
@@ -180,7 +187,9 @@ impl Databases {
             if open.is_some() || self.stores.exists(name)? {
                 return Err(Error::DatabaseExists);
             }
-            self.stores.create(name, &mut |store| Database::establish(store, props))?;
+            self.stores.create(name, &mut |store| {
+                Database::establish(store, props, self.fixed_identity)
+            })?;
             let database = self.open_store(name)?;
             *open = Some(Arc::clone(&database));
             Ok(database)

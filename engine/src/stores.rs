@@ -2,7 +2,7 @@
 //! memory, and whatever else may hold databases later.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -49,12 +49,16 @@ const LOCK_FILE: &str = "settee.lock";
 pub(crate) struct DiskStores {
     disk: Arc<dyn Disk>,
     root: PathBuf,
+    options: StoreOptions,
+    /// Folders whose names are on disk: synced by this process, without a failure since. A name left by a
+    /// process that was killed, or by a creation whose sync failed, may be in the page cache only.
+    durable: Mutex<HashSet<PathBuf>>,
     /// Keeps the folder's lock.
     _lock: Option<Arc<dyn File>>,
 }
 
 impl DiskStores {
-    pub(crate) fn open(disk: Arc<dyn Disk>, root: PathBuf) -> Result<Self> {
+    pub(crate) fn open(disk: Arc<dyn Disk>, root: PathBuf, options: StoreOptions) -> Result<Self> {
         disk.create_dir_all(&root).map_err(|error| failed("create", &root, error))?;
         let lock = root.join(LOCK_FILE);
         let mode = if exists(&*disk, &lock)? { OpenMode::Write } else { OpenMode::CreateNew };
@@ -62,12 +66,18 @@ impl DiskStores {
         if !file.try_lock().map_err(|error| failed("lock", &lock, error))? {
             return Err(settee_storage::Error::Locked { path: root }.into());
         }
-        Ok(DiskStores { disk, root, _lock: Some(file) })
+        Ok(DiskStores { disk, root, options, durable: Mutex::default(), _lock: Some(file) })
     }
 
     /// Stores on a disk in memory of their own.
     pub(crate) fn in_memory() -> Self {
-        DiskStores { disk: Arc::new(MemoryDisk::new()), root: PathBuf::from("memory"), _lock: None }
+        DiskStores {
+            disk: Arc::new(MemoryDisk::new()),
+            root: PathBuf::from("memory"),
+            options: StoreOptions::default(),
+            durable: Mutex::default(),
+            _lock: None,
+        }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -97,9 +107,25 @@ impl DiskStores {
         Ok(())
     }
 
-    fn sync_folder_of(&self, path: &Path) -> Result<()> {
+    /// Makes what `change` does to the names in the folder of `path` durable.
+    fn change_names(&self, path: &Path, change: impl FnOnce() -> Result<()>) -> Result<()> {
         let folder = path.parent().unwrap_or(&self.root);
-        self.disk.sync_dir(folder).map_err(|error| failed("sync", folder, error))
+        let sync = || self.disk.sync_dir(folder).map_err(|error| failed("sync", folder, error));
+        let outcome = change().and_then(|()| sync());
+        let mut durable = self.durable.lock();
+        match &outcome {
+            Ok(()) => durable.insert(folder.to_owned()),
+            Err(_) => durable.remove(folder),
+        };
+        outcome
+    }
+
+    /// Sees to it that a name that was found stays: what is written to its file is worth no more than
+    /// the name.
+    fn keep_name(&self, path: &Path) -> Result<()> {
+        let folder = path.parent().unwrap_or(&self.root);
+        let known = self.durable.lock().contains(folder);
+        if known { Ok(()) } else { self.change_names(path, || Ok(())) }
     }
 }
 
@@ -118,26 +144,28 @@ impl Stores for DiskStores {
             // Left behind by a crash, or by a creation that failed.
             self.disk.remove(&unfinished).map_err(|error| failed("remove", &unfinished, error))?;
         }
-        let store =
-            FileStore::create(Arc::clone(&self.disk), &unfinished, StoreOptions::default())?;
+        let store = FileStore::create(Arc::clone(&self.disk), &unfinished, self.options)?;
         let store: Arc<dyn Store> = store;
         establish(&store)?;
         store.checkpoint()?;
         store.close();
         drop(store);
-        self.disk.rename(&unfinished, &path).map_err(|error| failed("rename", &path, error))?;
-        self.sync_folder_of(&path)
+        self.change_names(&path, || {
+            self.disk.rename(&unfinished, &path).map_err(|error| failed("rename", &path, error))
+        })
     }
 
     fn open(&self, name: &str) -> Result<Arc<dyn Store>> {
-        let disk = Arc::clone(&self.disk);
-        Ok(FileStore::open(disk, &self.path(name), StoreOptions::default())?)
+        let path = self.path(name);
+        self.keep_name(&path)?;
+        Ok(FileStore::open(Arc::clone(&self.disk), &path, self.options)?)
     }
 
     fn remove(&self, name: &str) -> Result<()> {
         let path = self.path(name);
-        self.disk.remove(&path).map_err(|error| failed("remove", &path, error))?;
-        self.sync_folder_of(&path)
+        self.change_names(&path, || {
+            self.disk.remove(&path).map_err(|error| failed("remove", &path, error))
+        })
     }
 
     fn names(&self) -> Result<Vec<String>> {
