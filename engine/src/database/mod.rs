@@ -77,8 +77,12 @@ impl fmt::Debug for Database {
 
 impl Database {
     /// Makes a new store a database.
-    pub(crate) fn establish(store: &Arc<dyn Store>, props: Props) -> Result<()> {
-        Identity::establish(store, props)
+    pub(crate) fn establish(
+        store: &Arc<dyn Store>,
+        props: Props,
+        fixed: Option<[u8; 32]>,
+    ) -> Result<()> {
+        Identity::establish(store, props, fixed)
     }
 
     /// Takes the store of a database into service. The notifier is a new one, or the one on which some

@@ -39,6 +39,9 @@ pub struct Options {
     pub default_security: String,
     /// Compression and limits of attachments.
     pub attachments: AttachmentSettings,
+    /// How their files are written and read. With a fixed [`settee_storage::Options::identity`] new
+    /// databases are all alike, so that runs can be repeated exactly; only tests want that.
+    pub store: settee_storage::Options,
 }
 
 impl Default for Options {
@@ -47,6 +50,7 @@ impl Default for Options {
             open_databases: DEFAULT_OPEN_DATABASES,
             default_security: DEFAULT_SECURITY.into(),
             attachments: AttachmentSettings::default(),
+            store: settee_storage::Options::default(),
         }
     }
 }
@@ -56,6 +60,8 @@ pub struct Databases {
     stores: Box<dyn Stores>,
     catalog: Catalog,
     slots: Slots,
+    /// See [`Options::store`].
+    fixed_identity: Option<[u8; 32]>,
     shared: Arc<Shared>,
 }
 
@@ -75,7 +81,7 @@ impl Databases {
         root: impl Into<PathBuf>,
         options: Options,
     ) -> Result<Arc<Self>> {
-        Ok(Self::over(Box::new(DiskStores::open(disk, root.into())?), options))
+        Ok(Self::over(Box::new(DiskStores::open(disk, root.into(), options.store)?), options))
     }
 
     /// Databases that live as long as the returned handle.
@@ -96,6 +102,7 @@ impl Databases {
             stores,
             catalog: Catalog::default(),
             slots: Slots::new(options.open_databases),
+            fixed_identity: options.store.identity,
             shared: Shared::new(options.default_security.into(), options.attachments),
         })
     }
@@ -122,7 +129,9 @@ impl Databases {
             if open.is_some() || self.stores.exists(name)? {
                 return Err(Error::DatabaseExists);
             }
-            self.stores.create(name, &mut |store| Database::establish(store, props))?;
+            self.stores.create(name, &mut |store| {
+                Database::establish(store, props, self.fixed_identity)
+            })?;
             self.catalog.note(name, true);
             // Waits for a database whose file was taken away are not waits for this one.
             self.end_waits(name);
