@@ -480,7 +480,7 @@ impl<'f> Node<'f> {
 fn make(path: &Path) -> (Vec<u8>, StreamRef) {
     let options = Options { checkpoint_log_bytes: 300_000, ..Options::default() };
     let store: Arc<dyn Store> = FileStore::create(Arc::new(RealDisk), path, options).unwrap();
-    let content: Vec<u8> = (0..600_000u32).map(|n| (n * n >> 7) as u8).collect();
+    let content: Vec<u8> = (0..600_000u32).map(|n| (n.wrapping_mul(n) >> 7) as u8).collect();
     let mut stream = Arc::clone(&store).stream().unwrap();
     stream.write(&content).unwrap();
     let stream = stream.finish().unwrap();
