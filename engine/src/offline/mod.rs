@@ -16,10 +16,7 @@ use std::{
     sync::Arc,
 };
 
-use settee_storage::{
-    disk::{Disk, OpenMode},
-    offline::ReadOnlyFile,
-};
+use settee_storage::{disk::Disk, offline::ReadOnlyFile};
 
 pub use content::EngineContent;
 pub use dump::{AttachmentLines, DumpSummary, dump};
@@ -68,24 +65,6 @@ pub fn place_of(disk: &dyn Disk, file: &Path) -> Result<Option<(PathBuf, String)
     }
     let root = file.parent().unwrap_or(Path::new(""));
     Ok(stores::name_of(root, file).map(|name| (root.to_owned(), name)))
-}
-
-/// Whether a server has a data folder open just now.
-///
-/// # Errors
-/// Those of the disk.
-pub fn is_in_use(disk: &dyn Disk, root: &Path) -> Result<bool> {
-    let lock = root.join(LOCK_FILE);
-    let failed = |operation| {
-        let lock = &lock;
-        move |error| stores::failed(operation, lock, error)
-    };
-    if !disk.exists(&lock).map_err(failed("look for"))? {
-        return Ok(false);
-    }
-    let file = disk.open(&lock, OpenMode::Read).map_err(failed("open"))?;
-    // The lock goes again with the descriptor.
-    Ok(!file.try_lock().map_err(failed("lock"))?)
 }
 
 /// Opens a database file to be read, as of its last commit. A server may have it open; nothing is written
