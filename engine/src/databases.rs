@@ -25,6 +25,7 @@ use crate::{
     shared::Shared,
     stores::{DiskStores, ModelStores, Stores},
     tasks::Tasks,
+    view::ViewSettings,
 };
 
 /// How many databases stay open unless [`Options`] says otherwise.
@@ -163,6 +164,11 @@ impl Databases {
         self.shared.set_attachment_settings(settings);
     }
 
+    /// Replaces the settings for building and serving indexes.
+    pub fn set_view_settings(&self, settings: ViewSettings) {
+        self.shared.set_view_settings(settings);
+    }
+
     /// What runs in the background.
     #[must_use]
     pub fn tasks(&self) -> &Arc<Tasks> {
@@ -230,6 +236,8 @@ impl Databases {
             if let Some(database) = open.take() {
                 database.shut();
             }
+            // The database is gone whatever becomes of these: another one of its name makes its own.
+            let _ = self.stores.index_place(name).clear();
             Ok(())
         })
     }
@@ -302,8 +310,8 @@ impl Databases {
     }
 
     fn open_store(&self, name: &str) -> Result<Arc<Database>> {
-        let store = self.stores.open(name)?;
-        Database::new(name.to_owned(), store, Arc::clone(&self.shared))
+        let (store, place) = (self.stores.open(name)?, self.stores.index_place(name));
+        Database::new(name.to_owned(), store, place, Arc::clone(&self.shared))
     }
 
     /// Closes the databases longest unused until the bound holds, passing over those in use.

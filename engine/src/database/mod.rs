@@ -18,7 +18,7 @@ use std::{
 };
 
 use parking_lot::{Mutex, RwLock};
-use settee_storage::{Seq, Store};
+use settee_storage::{KeyRange, Seq, Store};
 
 pub use info::{Info, PartitionInfo, Sizes};
 pub use options::{AttachmentForm, GetOptions, ShowOptions};
@@ -29,10 +29,12 @@ pub use settings::{
 
 use crate::{
     error::Result,
+    name::DESIGN_PREFIX,
     notify::{Changed, Notifier, Wake},
     read::Reader,
     sequence::{self, Since, Uuid},
     shared::Shared,
+    view::{index::IndexPlace, registry::Views},
 };
 use settings::{Identity, Settings};
 
@@ -64,6 +66,7 @@ pub struct Database {
     setting_changes: Mutex<()>,
     /// See [`Database::looks_up_first`].
     looks_up_first: AtomicBool,
+    pub(crate) views: Views,
     pub(crate) shared: Arc<Shared>,
 }
 
@@ -83,15 +86,16 @@ impl Database {
     pub(crate) fn new(
         name: String,
         store: Arc<dyn Store>,
+        place: IndexPlace,
         shared: Arc<Shared>,
     ) -> Result<Arc<Self>> {
         let snapshot = store.snapshot()?;
         let identity = Identity::load(&*snapshot)?;
         let settings = Settings::load(&*snapshot, &shared.default_security)?;
         let notifier = Notifier::new(snapshot.seq());
-        let on_commit = Arc::clone(&notifier);
-        store.listen(Arc::new(move |seq| on_commit.publish(seq)));
-        Ok(Arc::new(Database {
+        let designs = snapshot.count_docs(&KeyRange::prefix(DESIGN_PREFIX.as_bytes()))?;
+        let views = Views::new(place, designs.live > 0);
+        let database = Arc::new(Database {
             name,
             identity,
             store,
@@ -99,8 +103,17 @@ impl Database {
             settings: RwLock::new(settings),
             setting_changes: Mutex::new(()),
             looks_up_first: AtomicBool::new(true),
+            views,
             shared,
-        }))
+        });
+        let (on_commit, itself) = (Arc::clone(&database.notifier), Arc::downgrade(&database));
+        database.store.listen(Arc::new(move |seq| {
+            on_commit.publish(seq);
+            if let Some(database) = itself.upgrade() {
+                database.shared.background.touched(&database);
+            }
+        }));
+        Ok(database)
     }
 
     /// The name it was opened by.
@@ -171,6 +184,7 @@ impl Database {
 
     /// Ends all waits and refuses all later writes.
     pub(crate) fn shut(&self) {
+        self.views.close();
         self.store.close();
         self.notifier.close();
     }

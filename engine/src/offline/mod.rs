@@ -32,6 +32,7 @@ use crate::{
     name,
     shared::Shared,
     stores::{self, DiskStores, LOCK_FILE},
+    view::index::IndexPlace,
 };
 
 /// The file of the database `name` in the data folder `root`, whether it is there or not.
@@ -96,7 +97,7 @@ pub fn is_in_use(disk: &dyn Disk, root: &Path) -> Result<bool> {
 pub fn open_read_only(disk: &dyn Disk, file: &Path, name: &str) -> Result<Arc<Database>> {
     let store = ReadOnlyFile::open(disk, file)?;
     let shared = Shared::new(DEFAULT_SECURITY.into(), AttachmentSettings::default());
-    Database::new(name.to_owned(), store, shared)
+    Database::new(name.to_owned(), store, IndexPlace::nowhere(), shared)
 }
 
 /// An error of the reader or writer that lines come from or go to.
