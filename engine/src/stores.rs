@@ -18,6 +18,7 @@ use settee_storage::{
 use crate::{
     error::{Error, Result},
     name,
+    view::index::IndexPlace,
 };
 
 /// What makes a new store a database before it becomes visible.
@@ -31,12 +32,16 @@ pub(crate) trait Stores: Send + Sync {
     fn create(&self, name: &str, establish: Establish<'_>) -> Result<()>;
     fn open(&self, name: &str) -> Result<Arc<dyn Store>>;
     fn remove(&self, name: &str) -> Result<()>;
+    /// Where the indexes of a database are.
+    fn index_place(&self, name: &str) -> IndexPlace;
     /// All names, in no particular order.
     fn names(&self) -> Result<Vec<String>>;
 }
 
 /// Behind the last segment of a database's name.
 const EXTENSION: &str = "settee";
+/// Behind the last segment of a database's name, the folder of its indexes.
+const INDEX_EXTENSION: &str = "views";
 /// Behind the extension while a database is being created.
 const UNFINISHED: &str = "new";
 /// Stands for an empty segment of a name (`a//b`); no name contains it.
@@ -101,7 +106,8 @@ impl DiskStores {
         for (path, is_folder) in entries {
             let Some(file) = path.file_name().and_then(|name| name.to_str()) else { continue };
             let segment = match is_folder {
-                true => Some(file),
+                // No segment of a name has a point in it; such a folder holds indexes.
+                true => Some(file).filter(|file| !file.contains('.')),
                 false => file.strip_suffix(EXTENSION).and_then(|stem| stem.strip_suffix('.')),
             };
             let Some(segment) = segment else { continue };
@@ -178,6 +184,11 @@ impl Stores for DiskStores {
         })
     }
 
+    fn index_place(&self, name: &str) -> IndexPlace {
+        let folder = self.path(name).with_extension(INDEX_EXTENSION);
+        IndexPlace { disk: Arc::clone(&self.disk), folder }
+    }
+
     fn names(&self) -> Result<Vec<String>> {
         let mut names = Vec::new();
         self.collect(&self.root, "", &mut names)?;
@@ -240,32 +251,41 @@ pub(crate) fn failed(operation: &'static str, path: &Path, source: io::Error) ->
 
 /// Databases over the reference model of `settee-storage`, for tests that compare.
 #[derive(Default)]
-pub(crate) struct ModelStores(Mutex<BTreeMap<String, Arc<ModelStore>>>);
+pub(crate) struct ModelStores {
+    stores: Mutex<BTreeMap<String, Arc<ModelStore>>>,
+    /// Indexes are made from databases, so they are where they always are: on a disk.
+    indexes: Arc<MemoryDisk>,
+}
 
 impl Stores for ModelStores {
     fn exists(&self, name: &str) -> Result<bool> {
-        Ok(self.0.lock().contains_key(name))
+        Ok(self.stores.lock().contains_key(name))
     }
 
     fn create(&self, name: &str, establish: Establish<'_>) -> Result<()> {
         let model = Arc::new(ModelStore::new());
         let store: Arc<dyn Store> = model.clone();
         establish(&store)?;
-        self.0.lock().insert(name.to_owned(), model);
+        self.stores.lock().insert(name.to_owned(), model);
         Ok(())
     }
 
     fn open(&self, name: &str) -> Result<Arc<dyn Store>> {
-        let store = self.0.lock().get(name).map(Arc::clone);
+        let store = self.stores.lock().get(name).map(Arc::clone);
         store.map(|model| model as Arc<dyn Store>).ok_or(Error::DatabaseNotFound)
     }
 
     fn remove(&self, name: &str) -> Result<()> {
-        self.0.lock().remove(name);
+        self.stores.lock().remove(name);
         Ok(())
     }
 
+    fn index_place(&self, name: &str) -> IndexPlace {
+        let folder = PathBuf::from("indexes").join(name);
+        IndexPlace { disk: self.indexes.clone(), folder }
+    }
+
     fn names(&self) -> Result<Vec<String>> {
-        Ok(self.0.lock().keys().cloned().collect())
+        Ok(self.stores.lock().keys().cloned().collect())
     }
 }

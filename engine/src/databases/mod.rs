@@ -23,6 +23,7 @@ use crate::{
     shared::Shared,
     stores::{DiskStores, ModelStores, Stores},
     tasks::Tasks,
+    view::ViewSettings,
 };
 use catalog::Catalog;
 use slots::Slots;
@@ -112,6 +113,11 @@ impl Databases {
         self.shared.set_attachment_settings(settings);
     }
 
+    /// Replaces the settings for building and serving indexes.
+    pub fn set_view_settings(&self, settings: ViewSettings) {
+        self.shared.set_view_settings(settings);
+    }
+
     /// What runs in the background.
     #[must_use]
     pub fn tasks(&self) -> &Arc<Tasks> {
@@ -193,6 +199,8 @@ impl Databases {
             if let Some(database) = open.take() {
                 database.shut();
             }
+            // The database is gone whatever becomes of these: another one of its name makes its own.
+            let _ = self.stores.index_place(name).clear();
             Ok(())
         })
     }
@@ -229,9 +237,10 @@ impl Databases {
     }
 
     fn open_into(&self, open: &mut Option<Arc<Database>>, name: &str) -> Result<Arc<Database>> {
-        let store = self.stores.open(name)?;
+        let (store, place) = (self.stores.open(name)?, self.stores.index_place(name));
         let notifier = self.slots.wake(name).unwrap_or_default();
-        let database = Database::new(name.to_owned(), store, notifier, Arc::clone(&self.shared))?;
+        let shared = Arc::clone(&self.shared);
+        let database = Database::new(name.to_owned(), store, notifier, place, shared)?;
         *open = Some(Arc::clone(&database));
         Ok(database)
     }

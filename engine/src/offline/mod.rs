@@ -29,6 +29,7 @@ use crate::{
     name,
     shared::Shared,
     stores::{self, DiskStores, LOCK_FILE},
+    view::index::IndexPlace,
 };
 
 /// The file of the database `name` in the data folder `root`, whether it is there or not.
@@ -75,7 +76,7 @@ pub fn place_of(disk: &dyn Disk, file: &Path) -> Result<Option<(PathBuf, String)
 pub fn open_read_only(disk: &dyn Disk, file: &Path, name: &str) -> Result<Arc<Database>> {
     let store = ReadOnlyFile::open(disk, file)?;
     let shared = Shared::new(DEFAULT_SECURITY.into(), AttachmentSettings::default());
-    Database::new(name.to_owned(), store, Arc::default(), shared)
+    Database::new(name.to_owned(), store, Arc::default(), IndexPlace::nowhere(), shared)
 }
 
 /// An error of the reader or writer that lines come from or go to.

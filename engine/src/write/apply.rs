@@ -58,6 +58,9 @@ pub(super) fn apply(
             false => run.document(first, &mut prepared)?,
         }
     }
+    if run.wrote_design {
+        rules.database.views.design_written();
+    }
     if run.wrote_design || run.validated && rules.checked {
         rules.database.look_up_first(run.wrote_design);
     }
