@@ -2,17 +2,24 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgAction, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Parser};
 
+use crate::commands::Command;
 use crate::config::secrets;
 
 /// What one run of the server is told.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "settee", version, about = ABOUT, max_term_width = 100, after_help = AFTER_HELP)]
 #[command(disable_help_flag = true, next_line_help = true)]
+#[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
+#[command(subcommand_help_heading = "Commands (without one, the server runs)")]
 pub struct Cli {
+    /// What to do instead of serving.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
     /// Folder of the databases, and of local.ini; made if it isn't there [default: data]
-    #[arg(long, value_name = "DIR", env = "SETTEE_DATA_DIR", global = true)]
+    #[arg(long, value_name = "DIR", env = "SETTEE_DATA_DIR")]
     pub data_dir: Option<PathBuf>,
 
     /// Address to listen on, such as 0.0.0.0 for all of this machine's [default: 127.0.0.1]
@@ -25,7 +32,7 @@ pub struct Cli {
 
     /// Configuration file in CouchDB's ini format, or a folder with local.ini and local.d/*.ini; later
     /// ones win, and changes made over HTTP are written to the last [default: DIR]
-    #[arg(long, value_name = "PATH", global = true)]
+    #[arg(long, value_name = "PATH")]
     pub config: Vec<PathBuf>,
 
     /// Log warnings and errors only
@@ -51,43 +58,6 @@ pub struct Cli {
     /// What session cookies are signed with
     #[arg(skip)]
     pub cookie_secret: Option<String>,
-
-    /// What to do instead of serving.
-    #[command(subcommand)]
-    pub command: Option<Command>,
-}
-
-/// What the program does besides serving.
-#[derive(Clone, Debug, Subcommand)]
-pub enum Command {
-    /// Look at the configuration without starting the server
-    #[command(subcommand)]
-    Config(ConfigCommand),
-
-    /// Print an example of how to run this server as a service
-    Service {
-        /// For what
-        #[arg(value_enum)]
-        kind: ServiceKind,
-    },
-}
-
-/// What can be done with the configuration.
-#[derive(Clone, Copy, Debug, Subcommand)]
-pub enum ConfigCommand {
-    /// Say which options are wrong, unknown or without effect; fails if any is wrong
-    Check,
-}
-
-/// What runs services.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum ServiceKind {
-    /// A systemd unit
-    Systemd,
-    /// A container file
-    Container,
-    /// A Procfile, for hosts that give PORT
-    Procfile,
 }
 
 const ABOUT: &str = "\
@@ -158,12 +128,10 @@ mod tests {
     }
 
     #[test]
-    fn commands_are_understood() {
-        let cli = parse("settee config check --config a.ini");
-        assert!(matches!(cli.command, Some(Command::Config(ConfigCommand::Check))));
-        assert_eq!(cli.config, [PathBuf::from("a.ini")]);
-        let cli = parse("settee service systemd");
-        assert!(matches!(cli.command, Some(Command::Service { kind: ServiceKind::Systemd })));
+    fn commands_have_options_of_their_own() {
+        for line in ["settee config check --config a.ini --data-dir d", "settee service systemd"] {
+            assert!(parse(line).command.is_some(), "{line}");
+        }
     }
 
     #[test]

@@ -4,11 +4,15 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use settee_server::cli::{Cli, Command, ConfigCommand};
-use settee_server::{commands, logging, startup};
+use settee_server::cli::Cli;
+use settee_server::{logging, startup};
 
 fn main() -> ExitCode {
-    match run(Cli::parse()) {
+    let cli = Cli::parse();
+    if let Some(command) = &cli.command {
+        return command.run();
+    }
+    match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprint!("settee: {error}");
@@ -24,16 +28,8 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
-    let cli = cli.with_environment()?;
-    match cli.command {
-        Some(Command::Config(ConfigCommand::Check)) => commands::config::check(&cli),
-        Some(Command::Service { kind }) => commands::service::print(kind),
-        None => serve(&cli),
-    }
-}
-
-fn serve(cli: &Cli) -> Result<(), Box<dyn Error>> {
-    let config = startup::configuration(cli)?;
+    let cli = &cli.with_environment()?;
+    let config = startup::configuration(cli.data_dir.as_deref(), &cli.config, &cli.overrides())?;
     let data_dir = startup::data_dir(cli, &config)?;
     logging::start(cli, &config)?;
     startup::report(&config);
