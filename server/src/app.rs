@@ -14,6 +14,8 @@ use tokio::sync::watch;
 use crate::auth::{self, Accounts};
 use crate::config::{Config, ConfigError, Settings};
 use crate::http::Failure;
+use crate::logging;
+use crate::metrics::Metrics;
 use crate::uuids::Uuids;
 
 /// The name this one node answers to where CouchDB's API names nodes.
@@ -33,6 +35,9 @@ pub struct App {
     started: Instant,
     stopping: watch::Sender<bool>,
     mentioned: Mutex<HashSet<[u8; 16]>>,
+    metrics: Metrics,
+    /// Counts the changes of the configuration.
+    changes: watch::Sender<u64>,
 }
 
 impl App {
@@ -52,6 +57,8 @@ impl App {
             started: Instant::now(),
             stopping: watch::Sender::new(false),
             mentioned: Mutex::default(),
+            metrics: Metrics::default(),
+            changes: watch::Sender::new(0),
         };
         app.apply();
         Ok(Arc::new(app))
@@ -96,6 +103,16 @@ impl App {
     /// The name of this node.
     pub fn node_name(&self) -> &'static str {
         NODE_NAME
+    }
+
+    /// What the server counts.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Tells whoever waits for it that the configuration has changed or was read again.
+    pub fn configuration_changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
     }
 
     /// When the server started.
@@ -149,6 +166,8 @@ impl App {
         self.databases.set_view_settings(settings.views.clone());
         self.settings.store(Arc::new(settings));
         self.accounts.reload(&self.config);
+        logging::follow(&self.config);
+        self.changes.send_modify(|changes| *changes = changes.wrapping_add(1));
     }
 
     /// The address the server listens on.

@@ -28,6 +28,13 @@ prefer_minimal = Cache-Control, Content-Length, Content-Range, Content-Type, ETa
 x_forwarded_host = X-Forwarded-Host
 x_forwarded_proto = X-Forwarded-Proto
 x_forwarded_ssl = X-Forwarded-Ssl
+enable_cors = false
+enable_xframe_options = false
+validate_host = false
+
+[ssl]
+enable = false
+port = 6984
 
 [chttpd_auth]
 timeout = 600
@@ -72,12 +79,20 @@ n = 1
 [purge]
 max_revisions_number = 1000
 
+[cors]
+credentials = false
+
 [csp]
 attachments_enable = true
 attachments_header_value = sandbox
 
 [log]
 level = info
+
+[prometheus]
+additional_port = false
+bind_address = 127.0.0.1
+port = 17986
 
 [vendor]
 name = Settee

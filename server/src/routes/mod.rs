@@ -30,6 +30,7 @@ mod write;
 use std::sync::Arc;
 
 use crate::http::{Failure, Method, Outcome, Path, Request};
+use crate::proxy;
 
 /// Answers one request.
 ///
@@ -39,6 +40,11 @@ use crate::http::{Failure, Method, Outcome, Path, Request};
 pub(crate) async fn answer(request: &mut Request) -> Outcome {
     let path: Arc<Path> = request.path.clone();
     let segments: Vec<&[u8]> = path.segments().collect();
+    if let Some(first) = segments.first()
+        && let Some(upstream) = request.app.settings().proxies.find(first).cloned()
+    {
+        return proxy::forward(request, &upstream).await;
+    }
     match segments.as_slice() {
         [] => match request.method {
             Method::Get => server::welcome(request),
