@@ -4,7 +4,12 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
-use crate::{attachment::AttachmentSettings, tasks::Tasks};
+use crate::{
+    attachment::AttachmentSettings,
+    javascript::JsSettings,
+    tasks::Tasks,
+    view::{ViewSettings, background::Background, indexer::Indexer},
+};
 
 /// Settings and services that all databases of a folder share.
 #[derive(Debug)]
@@ -13,7 +18,12 @@ pub(crate) struct Shared {
     pub(crate) default_security: Arc<str>,
     /// What runs in the background.
     pub(crate) tasks: Arc<Tasks>,
+    /// What brings indexes up to date while nobody asks.
+    pub(crate) background: Arc<Background>,
+    /// The threads that change indexes.
+    pub(crate) indexer: Arc<Indexer>,
     attachments: RwLock<Arc<AttachmentSettings>>,
+    views: RwLock<Arc<ViewSettings>>,
 }
 
 impl Shared {
@@ -21,13 +31,30 @@ impl Shared {
         Arc::new(Shared {
             default_security,
             tasks: Arc::default(),
+            background: Arc::default(),
+            indexer: Arc::default(),
             attachments: RwLock::new(Arc::new(attachments)),
+            views: RwLock::default(),
         })
     }
 
     /// Compression and limits for attachments written from now on.
     pub(crate) fn attachment_settings(&self) -> Arc<AttachmentSettings> {
         Arc::clone(&self.attachments.read())
+    }
+
+    /// Limits of functions of design documents.
+    pub(crate) fn javascript(&self) -> JsSettings {
+        JsSettings::default()
+    }
+
+    /// How indexes are built and served.
+    pub(crate) fn view_settings(&self) -> Arc<ViewSettings> {
+        Arc::clone(&self.views.read())
+    }
+
+    pub(crate) fn set_view_settings(&self, settings: ViewSettings) {
+        *self.views.write() = Arc::new(settings);
     }
 
     pub(crate) fn set_attachment_settings(&self, settings: AttachmentSettings) {

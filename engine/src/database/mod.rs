@@ -19,7 +19,7 @@ use std::{
 };
 
 use parking_lot::{Mutex, RwLock};
-use settee_storage::{Seq, Store};
+use settee_storage::{KeyRange, Seq, Store};
 
 pub use info::{Info, PartitionInfo, Sizes};
 pub use options::{AttachmentForm, GetOptions, ShowOptions};
@@ -31,10 +31,12 @@ pub use subscription::Subscription;
 
 use crate::{
     error::Result,
+    name::DESIGN_PREFIX,
     notify::{Changed, Notifier, Wake},
     read::Reader,
     sequence::{self, Since, Uuid},
     shared::Shared,
+    view::{index::IndexPlace, registry::Views},
 };
 use settings::{Identity, Settings};
 
@@ -66,6 +68,7 @@ pub struct Database {
     setting_changes: Mutex<()>,
     /// See [`Database::looks_up_first`].
     looks_up_first: AtomicBool,
+    pub(crate) views: Views,
     pub(crate) shared: Arc<Shared>,
 }
 
@@ -77,8 +80,12 @@ impl fmt::Debug for Database {
 
 impl Database {
     /// Makes a new store a database.
-    pub(crate) fn establish(store: &Arc<dyn Store>, props: Props) -> Result<()> {
-        Identity::establish(store, props)
+    pub(crate) fn establish(
+        store: &Arc<dyn Store>,
+        props: Props,
+        fixed: Option<[u8; 32]>,
+    ) -> Result<()> {
+        Identity::establish(store, props, fixed)
     }
 
     /// Takes the store of a database into service. The notifier is a new one, or the one on which some
@@ -87,15 +94,16 @@ impl Database {
         name: String,
         store: Arc<dyn Store>,
         notifier: Arc<Notifier>,
+        place: IndexPlace,
         shared: Arc<Shared>,
     ) -> Result<Arc<Self>> {
         let snapshot = store.snapshot()?;
         let identity = Identity::load(&*snapshot)?;
         let settings = Settings::load(&*snapshot, &shared.default_security)?;
         notifier.restart(snapshot.seq());
-        let on_commit = Arc::clone(&notifier);
-        store.listen(Arc::new(move |seq| on_commit.publish(seq)));
-        Ok(Arc::new(Database {
+        let designs = snapshot.count_docs(&KeyRange::prefix(DESIGN_PREFIX.as_bytes()))?;
+        let views = Views::new(place, designs.live > 0);
+        let database = Arc::new(Database {
             name,
             identity,
             store,
@@ -103,8 +111,17 @@ impl Database {
             settings: RwLock::new(settings),
             setting_changes: Mutex::new(()),
             looks_up_first: AtomicBool::new(true),
+            views,
             shared,
-        }))
+        });
+        let (on_commit, itself) = (Arc::clone(&database.notifier), Arc::downgrade(&database));
+        database.store.listen(Arc::new(move |seq| {
+            on_commit.publish(seq);
+            if let Some(database) = itself.upgrade() {
+                database.shared.background.touched(&database);
+            }
+        }));
+        Ok(database)
     }
 
     /// The name it was opened by.
@@ -175,6 +192,7 @@ impl Database {
 
     /// Refuses all later writes and lets go of the file; waits go on.
     pub(crate) fn close_store(&self) {
+        self.views.close();
         self.store.close();
     }
 

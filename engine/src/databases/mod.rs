@@ -23,6 +23,7 @@ use crate::{
     shared::Shared,
     stores::{DiskStores, ModelStores, Stores},
     tasks::Tasks,
+    view::ViewSettings,
 };
 use catalog::Catalog;
 use slots::Slots;
@@ -39,6 +40,9 @@ pub struct Options {
     pub default_security: String,
     /// Compression and limits of attachments.
     pub attachments: AttachmentSettings,
+    /// How their files are written and read. With a fixed [`settee_storage::Options::identity`] new
+    /// databases are all alike, so that runs can be repeated exactly; only tests want that.
+    pub store: settee_storage::Options,
 }
 
 impl Default for Options {
@@ -47,6 +51,7 @@ impl Default for Options {
             open_databases: DEFAULT_OPEN_DATABASES,
             default_security: DEFAULT_SECURITY.into(),
             attachments: AttachmentSettings::default(),
+            store: settee_storage::Options::default(),
         }
     }
 }
@@ -56,6 +61,8 @@ pub struct Databases {
     stores: Box<dyn Stores>,
     catalog: Catalog,
     slots: Slots,
+    /// See [`Options::store`].
+    fixed_identity: Option<[u8; 32]>,
     shared: Arc<Shared>,
 }
 
@@ -75,7 +82,7 @@ impl Databases {
         root: impl Into<PathBuf>,
         options: Options,
     ) -> Result<Arc<Self>> {
-        Ok(Self::over(Box::new(DiskStores::open(disk, root.into())?), options))
+        Ok(Self::over(Box::new(DiskStores::open(disk, root.into(), options.store)?), options))
     }
 
     /// Databases that live as long as the returned handle.
@@ -96,6 +103,7 @@ impl Databases {
             stores,
             catalog: Catalog::default(),
             slots: Slots::new(options.open_databases),
+            fixed_identity: options.store.identity,
             shared: Shared::new(options.default_security.into(), options.attachments),
         })
     }
@@ -103,6 +111,11 @@ impl Databases {
     /// Replaces the settings for attachments written from now on.
     pub fn set_attachment_settings(&self, settings: AttachmentSettings) {
         self.shared.set_attachment_settings(settings);
+    }
+
+    /// Replaces the settings for building and serving indexes.
+    pub fn set_view_settings(&self, settings: ViewSettings) {
+        self.shared.set_view_settings(settings);
     }
 
     /// What runs in the background.
@@ -122,7 +135,9 @@ impl Databases {
             if open.is_some() || self.stores.exists(name)? {
                 return Err(Error::DatabaseExists);
             }
-            self.stores.create(name, &mut |store| Database::establish(store, props))?;
+            self.stores.create(name, &mut |store| {
+                Database::establish(store, props, self.fixed_identity)
+            })?;
             self.catalog.note(name, true);
             // Waits for a database whose file was taken away are not waits for this one.
             self.end_waits(name);
@@ -184,6 +199,8 @@ impl Databases {
             if let Some(database) = open.take() {
                 database.shut();
             }
+            // The database is gone whatever becomes of these: another one of its name makes its own.
+            let _ = self.stores.index_place(name).clear();
             Ok(())
         })
     }
@@ -221,9 +238,10 @@ impl Databases {
     }
 
     fn open_into(&self, open: &mut Option<Arc<Database>>, name: &str) -> Result<Arc<Database>> {
-        let store = self.stores.open(name)?;
+        let (store, place) = (self.stores.open(name)?, self.stores.index_place(name));
         let notifier = self.slots.wake(name).unwrap_or_default();
-        let database = Database::new(name.to_owned(), store, notifier, Arc::clone(&self.shared))?;
+        let shared = Arc::clone(&self.shared);
+        let database = Database::new(name.to_owned(), store, notifier, place, shared)?;
         *open = Some(Arc::clone(&database));
         Ok(database)
     }
