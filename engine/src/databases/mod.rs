@@ -178,7 +178,7 @@ impl Databases {
     /// # Errors
     /// Those of the disk.
     pub fn exists(&self, name: &str) -> Result<bool> {
-        Ok(name::check_database(name).is_ok() && self.is_there(name)?)
+        Ok(name::check_database(name).is_ok() && self.stores.exists(name)?)
     }
 
     /// Deletes a database. Requests that read it finish; waits end; writes fail.
@@ -229,7 +229,8 @@ impl Databases {
         outcome
     }
 
-    /// Asks the disk, and notes what it said.
+    /// Asks the disk, and notes what it said. The caller holds the database's slot, or it might note what
+    /// is no longer so.
     fn is_there(&self, name: &str) -> Result<bool> {
         let there = self.stores.exists(name)?;
         self.catalog.note(name, there);
