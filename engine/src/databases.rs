@@ -21,6 +21,7 @@ use crate::{
     attachment::AttachmentSettings,
     database::{DEFAULT_SECURITY, Database, Props},
     error::{Error, Result},
+    javascript::JsSettings,
     name,
     shared::Shared,
     stores::{DiskStores, ModelStores, Stores},
@@ -39,6 +40,8 @@ pub struct Options {
     pub default_security: String,
     /// Compression and limits of attachments.
     pub attachments: AttachmentSettings,
+    /// Limits of functions of design documents.
+    pub javascript: JsSettings,
 }
 
 impl Default for Options {
@@ -47,6 +50,7 @@ impl Default for Options {
             open_databases: DEFAULT_OPEN_DATABASES,
             default_security: DEFAULT_SECURITY.into(),
             attachments: AttachmentSettings::default(),
+            javascript: JsSettings::default(),
         }
     }
 }
@@ -154,13 +158,27 @@ impl Databases {
             slots: RwLock::default(),
             clock: AtomicU64::new(0),
             open_databases: options.open_databases,
-            shared: Shared::new(options.default_security.into(), options.attachments),
+            shared: Shared::new(
+                options.default_security.into(),
+                options.attachments,
+                options.javascript,
+            ),
         })
     }
 
     /// Replaces the settings for attachments written from now on.
     pub fn set_attachment_settings(&self, settings: AttachmentSettings) {
         self.shared.set_attachment_settings(settings);
+    }
+
+    /// Replaces the limits of functions of design documents.
+    pub fn set_javascript(&self, settings: JsSettings) {
+        self.shared.set_javascript(settings);
+    }
+
+    /// Has all functions of design documents compiled anew when they are called again.
+    pub fn renew_javascript(&self) {
+        self.shared.renew_javascript();
     }
 
     /// What runs in the background.

@@ -11,7 +11,7 @@
 //! * [`attachment`]: digests and compression, staging and reading
 //! * [`sequence`], [`notify`]: update sequences as clients see them, and waiting for the next
 //! * [`collation`], [`find`]: order of strings, and selectors
-//! * [`javascript`]: functions of design documents
+//! * [`design`], [`javascript`]: design documents, and how their functions run
 //! * [`caller`]: who asks; [`tasks`]: what runs in the background
 //! * [`name`]: which names databases, documents and attachments may have
 
@@ -23,6 +23,7 @@ mod codec;
 pub mod collation;
 pub mod database;
 pub mod databases;
+pub mod design;
 pub mod document;
 pub mod error;
 pub mod find;
@@ -52,6 +53,7 @@ pub use database::{
     Sizes,
 };
 pub use databases::{Databases, NameRange, Options};
+pub use design::DesignDocument;
 pub use document::Document;
 pub use error::{Error, Result};
 pub use notify::Wake;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
-use crate::{attachment::AttachmentSettings, tasks::Tasks};
+use crate::{attachment::AttachmentSettings, javascript::JsSettings, tasks::Tasks};
 
 /// Settings and services that all databases of a folder share.
 #[derive(Debug)]
@@ -14,20 +14,51 @@ pub(crate) struct Shared {
     /// What runs in the background.
     pub(crate) tasks: Arc<Tasks>,
     attachments: RwLock<Arc<AttachmentSettings>>,
+    /// The settings, and how often they or the interpreters were renewed.
+    javascript: RwLock<(Arc<JsSettings>, u64)>,
 }
 
 impl Shared {
-    pub(crate) fn new(default_security: Arc<str>, attachments: AttachmentSettings) -> Arc<Self> {
+    pub(crate) fn new(
+        default_security: Arc<str>,
+        attachments: AttachmentSettings,
+        javascript: JsSettings,
+    ) -> Arc<Self> {
         Arc::new(Shared {
             default_security,
             tasks: Arc::default(),
             attachments: RwLock::new(Arc::new(attachments)),
+            javascript: RwLock::new((Arc::new(javascript), 0)),
         })
     }
 
     /// Compression and limits for attachments written from now on.
     pub(crate) fn attachment_settings(&self) -> Arc<AttachmentSettings> {
         Arc::clone(&self.attachments.read())
+    }
+
+    /// Limits of functions of design documents.
+    pub(crate) fn javascript(&self) -> Arc<JsSettings> {
+        Arc::clone(&self.javascript.read().0)
+    }
+
+    /// Tells interpreters made before the last renewal from those made after it.
+    pub(crate) fn javascript_epoch(&self) -> u64 {
+        self.javascript.read().1
+    }
+
+    /// Replaces the settings if they set other limits; functions are compiled anew then.
+    pub(crate) fn set_javascript(&self, settings: JsSettings) {
+        let mut javascript = self.javascript.write();
+        let (known, epoch) = &*javascript;
+        if !known.same_limits(&settings) {
+            *javascript = (Arc::new(settings), epoch + 1);
+        }
+    }
+
+    /// Has functions compiled anew when they are called again.
+    pub(crate) fn renew_javascript(&self) {
+        self.javascript.write().1 += 1;
     }
 
     pub(crate) fn set_attachment_settings(&self, settings: AttachmentSettings) {

@@ -28,6 +28,7 @@ pub use settings::{
 };
 
 use crate::{
+    design::DesignCache,
     error::Result,
     notify::{Changed, Notifier, Wake},
     read::Reader,
@@ -64,6 +65,7 @@ pub struct Database {
     setting_changes: Mutex<()>,
     /// See [`Database::looks_up_first`].
     looks_up_first: AtomicBool,
+    pub(crate) designs: DesignCache,
     pub(crate) shared: Arc<Shared>,
 }
 
@@ -99,6 +101,7 @@ impl Database {
             settings: RwLock::new(settings),
             setting_changes: Mutex::new(()),
             looks_up_first: AtomicBool::new(true),
+            designs: DesignCache::default(),
             shared,
         }))
     }

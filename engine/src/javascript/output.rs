@@ -2,6 +2,7 @@
 
 use rquickjs::{Array, CatchResultExt, CaughtError, Ctx, Error, String as JsString, Type, Value};
 
+use super::simple::Emitted;
 use crate::json::{self, Scanner, number};
 
 /// Appends a value in the JSON that CouchDB makes of it: what has no JSON is `null`, whole numbers have no
@@ -228,20 +229,19 @@ fn position(stack: &str) -> (usize, usize) {
     (number().unwrap_or(1), column)
 }
 
-/// Appends what a function emitted: keys and values in turn. Calls `row` with where each key ends and its
-/// value begins.
+/// Takes over what a function emitted: keys and values in turn.
 pub(super) fn write_rows<'js>(
     ctx: &Ctx<'js>,
     rows: &Array<'js>,
-    out: &mut Vec<u8>,
-    mut row: impl FnMut(std::ops::Range<usize>, std::ops::Range<usize>),
+    emitted: &mut Emitted,
 ) -> rquickjs::Result<()> {
+    let Emitted { buffer, rows: places } = emitted;
     for at in 0..rows.len() / 2 {
-        let start = out.len();
-        write_value(ctx, &rows.get(2 * at)?, out)?;
-        let middle = out.len();
-        write_value(ctx, &rows.get(2 * at + 1)?, out)?;
-        row(start..middle, middle..out.len());
+        let start = buffer.len();
+        write_value(ctx, &rows.get(2 * at)?, buffer)?;
+        let middle = buffer.len();
+        write_value(ctx, &rows.get(2 * at + 1)?, buffer)?;
+        places.push((start..middle, middle..buffer.len()));
     }
     Ok(())
 }

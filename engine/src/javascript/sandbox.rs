@@ -191,13 +191,16 @@ impl Sandbox {
             list.begin(output::lossy(&text));
         });
         outside.set("begin", function?)?;
-        let list = Arc::clone(&self.list);
+        // Waiting for the client or for a row does not count as time of the function.
+        let timeout = self.settings.timeout;
+        let (list, clock) = (Arc::clone(&self.list), Arc::clone(&self.clock));
         let function = Function::new(realm.clone(), move |ctx: Ctx<'_>, text: JsString<'_>| {
-            list.chunk(output::lossy(&text)).map_err(|error| throw(&ctx, &error))
+            let written = list.chunk(output::lossy(&text)).map_err(|error| throw(&ctx, &error));
+            clock.wind(timeout);
+            written
         });
         outside.set("chunk", function?)?;
         let (list, clock) = (Arc::clone(&self.list), Arc::clone(&self.clock));
-        let timeout = self.settings.timeout;
         let function = Function::new(realm.clone(), move |ctx: Ctx<'_>| {
             let row = list.next().map_err(|error| throw(&ctx, &error));
             clock.wind(timeout);

@@ -353,6 +353,10 @@ fn hostile_functions_come_to_an_end() {
             "{greedy}: {result:?}"
         );
     }
+    assert_eq!(
+        end("function(d){var x=[1];for(var i=0;i<90000;i++){x=[x,x];if(i==30)emit(x)}}").is_ok(),
+        false
+    );
     assert_eq!(end("function(d){(function f(){f()})()}"), Ok(vec![]));
     assert_eq!(end("function(d){var x=[];for(var i=0;i<2000;i++)x=[x];emit(x)}"), Ok(vec![]));
 }

@@ -61,6 +61,8 @@ pub(super) async fn answer(
         identity: Identity::default(),
         peer,
         head_only: method == http::Method::HEAD,
+        rewrites: 0,
+        requested: None,
     };
     let work = AssertUnwindSafe(run(&mut request, &settings)).catch_unwind();
     let outcome = work.await.unwrap_or_else(|_| {

@@ -28,7 +28,6 @@ pub(crate) async fn bulk_docs(request: &mut Request, database: &Arc<Database>) -
         let mut bulk = parse_bulk(&bytes, &limits)?;
         drop(bytes);
         name_the_nameless(&app, &mut bulk.docs);
-        bulk.docs.iter().for_each(|document| design::note(&app, &database, document));
         let sent = |document: &Document| (document.id.clone(), document.rev.clone());
         let sent: Vec<Sent> = bulk.docs.iter().map(sent).collect();
         Ok(match bulk.new_edits {
