@@ -54,7 +54,7 @@ pub(super) fn refuse(
         mode,
         checked,
     };
-    let mut refused = Vec::new();
+    let mut refused: Vec<(usize, Error)> = Vec::new();
     for doc in prepared.iter() {
         if let Err(error) = gate.admit(doc) {
             match error {
@@ -63,7 +63,8 @@ pub(super) fn refuse(
             }
         }
     }
-    prepared.retain(|doc| !refused.iter().any(|(place, _)| *place == doc.place));
+    // Places ascend, for nothing has sorted the documents yet.
+    prepared.retain(|doc| refused.binary_search_by_key(&doc.place, |(place, _)| *place).is_err());
     Ok(refused)
 }
 
