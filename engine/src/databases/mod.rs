@@ -19,6 +19,7 @@ use crate::{
     attachment::AttachmentSettings,
     database::{DEFAULT_SECURITY, Database, Props, Subscription},
     error::{Error, Result},
+    javascript::JsSettings,
     name,
     shared::Shared,
     stores::{DiskStores, ModelStores, Stores},
@@ -116,6 +117,16 @@ impl Databases {
     /// Replaces the settings for building and serving indexes.
     pub fn set_view_settings(&self, settings: ViewSettings) {
         self.shared.set_view_settings(settings);
+    }
+
+    /// Replaces the limits of functions of design documents.
+    pub fn set_javascript(&self, settings: JsSettings) {
+        self.shared.set_javascript(settings);
+    }
+
+    /// Has all functions of design documents compiled anew when they are called again.
+    pub fn renew_javascript(&self) {
+        self.shared.renew_javascript();
     }
 
     /// What runs in the background.
