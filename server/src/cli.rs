@@ -19,7 +19,7 @@ pub struct Cli {
     pub command: Option<Command>,
 
     /// Folder of the databases, and of local.ini; made if it isn't there [default: data]
-    #[arg(long, value_name = "DIR", env = "SETTEE_DATA_DIR")]
+    #[arg(long, value_name = "DIR", env = "SETTEE_DATA_DIR", global = true)]
     pub data_dir: Option<PathBuf>,
 
     /// Address to listen on, such as 0.0.0.0 for all of this machine's [default: 127.0.0.1]
@@ -32,7 +32,7 @@ pub struct Cli {
 
     /// Configuration file in CouchDB's ini format, or a folder with local.ini and local.d/*.ini; later
     /// ones win, and changes made over HTTP are written to the last [default: DIR]
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", global = true)]
     pub config: Vec<PathBuf>,
 
     /// Log warnings and errors only
@@ -109,7 +109,15 @@ impl Cli {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory as _;
+
     use super::*;
+    use crate::commands::{config::Action, service::Example};
+
+    #[test]
+    fn the_command_line_contradicts_nothing() {
+        Cli::command().debug_assert();
+    }
 
     fn parse(line: &str) -> Cli {
         Cli::try_parse_from(line.split(' ')).unwrap()
@@ -128,10 +136,12 @@ mod tests {
     }
 
     #[test]
-    fn commands_have_options_of_their_own() {
-        for line in ["settee config check --config a.ini --data-dir d", "settee service systemd"] {
-            assert!(parse(line).command.is_some(), "{line}");
-        }
+    fn commands_are_understood() {
+        let cli = parse("settee config check --config a.ini");
+        assert!(matches!(cli.command, Some(Command::Config(Action::Check))));
+        assert_eq!(cli.config, [PathBuf::from("a.ini")]);
+        let cli = parse("settee service systemd");
+        assert!(matches!(cli.command, Some(Command::Service { kind: Example::Systemd })));
     }
 
     #[test]

@@ -34,29 +34,26 @@ const MAX_BLOCKING_THREADS: usize = stream::MAX_PRODUCERS + 128;
 /// A step of the start that takes longer is worth a line.
 const WORTH_A_LINE: Duration = Duration::from_secs(1);
 
-/// Reads the configuration: the files and folders that are given, or else the data folder's, and above them
-/// the overrides.
+/// Reads the configuration: the files and folders of the command line, or else the data folder's.
 ///
 /// # Errors
 ///
 /// When a file or folder can't be read, or an option means nothing.
-pub fn configuration(
-    data_dir: Option<&Path>,
-    given: &[PathBuf],
-    overrides: &[(String, String, String)],
-) -> Result<Config, Box<dyn Error>> {
-    let data_dir = data_dir.unwrap_or(Path::new(DEFAULT_DATA_DIR));
-    let paths = if given.is_empty() { &[data_dir.to_owned()][..] } else { given };
+pub fn configuration(cli: &Cli) -> Result<Config, Box<dyn Error>> {
+    let mut paths = cli.config.clone();
+    if paths.is_empty() {
+        paths.push(cli.data_dir.clone().unwrap_or_else(|| DEFAULT_DATA_DIR.into()));
+    }
     let mut files = Vec::new();
     for path in paths {
-        if path.is_dir() || given.is_empty() {
-            let found = config::of_folder(path);
+        if path.is_dir() || cli.config.is_empty() {
+            let found = config::of_folder(&path);
             files.extend(found.map_err(|error| format!("{}: {error}", path.display()))?);
         } else {
-            files.push(path.clone());
+            files.push(path);
         }
     }
-    Ok(Config::load(files, overrides)?)
+    Ok(Config::load(files, &cli.overrides())?)
 }
 
 /// The folder of the databases, made if it isn't there.

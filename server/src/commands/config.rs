@@ -2,45 +2,34 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
-use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 
 use super::failure::Failure;
-use crate::config::Config as Configuration;
+use crate::cli::Cli;
+use crate::config::Config;
 use crate::startup;
 
 /// What can be done with the configuration.
-#[derive(Clone, Debug, Subcommand)]
-pub enum Config {
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum Action {
     /// Say which options are wrong, unknown or without effect; fails if any is wrong
-    Check(Check),
+    Check,
 }
 
-/// Reads the configuration as a start of the server would, and says what it found: the files, CouchDB's
-/// options that have no effect here, and those that nobody knows.
-#[derive(Clone, Debug, Args)]
-#[command(after_help = super::EXIT_CODES)]
-pub struct Check {
-    /// Configuration file, or a folder with local.ini and local.d/*.ini [default: the data folder]
-    #[arg(long, value_name = "PATH")]
-    config: Vec<PathBuf>,
-
-    /// Folder of the databases
-    #[arg(long, value_name = "DIR", env = "SETTEE_DATA_DIR")]
-    data_dir: Option<PathBuf>,
+/// Reads the configuration as a start would, and says on standard output what it found: the files, the
+/// options without effect, and those that nobody knows.
+///
+/// # Errors
+///
+/// When the server would not start with it, and why not.
+pub(super) fn check(cli: &Cli) -> Result<(), Failure> {
+    let config = startup::configuration(cli).map_err(|error| Failure::from(&*error))?;
+    io::stdout().lock().write_all(findings(&config).as_bytes())?;
+    Ok(())
 }
 
-impl Config {
-    pub(super) fn run(&self) -> Result<(), Failure> {
-        let Self::Check(check) = self;
-        let config = startup::configuration(check.data_dir.as_deref(), &check.config, &[]);
-        let config = config.map_err(|error| Failure::Failed(error.to_string()))?;
-        Ok(io::stdout().lock().write_all(findings(&config).as_bytes())?)
-    }
-}
-
-fn findings(config: &Configuration) -> String {
+fn findings(config: &Config) -> String {
     let mut out = String::new();
     let mut say = |line: String| {
         // Writing to a string can't fail.

@@ -1,8 +1,8 @@
-//! `settee service`.
+//! `settee service`: examples of how to run the server as a service.
 
 use std::io::{self, Write as _};
 
-use clap::{Args, ValueEnum};
+use clap::ValueEnum;
 
 use super::failure::Failure;
 
@@ -10,16 +10,9 @@ const SYSTEMD: &str = include_str!("examples/settee.service");
 const CONTAINER: &str = include_str!("examples/Containerfile");
 const PROCFILE: &str = include_str!("examples/Procfile");
 
-/// Prints an example of how to run the server as a service; what it says at its beginning is how to use it.
-#[derive(Clone, Debug, Args)]
-pub struct Service {
-    /// For what
-    #[arg(value_enum)]
-    kind: Kind,
-}
-
+/// What runs services.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Kind {
+pub enum Example {
     /// A systemd unit
     Systemd,
     /// A container file
@@ -28,13 +21,16 @@ enum Kind {
     Procfile,
 }
 
-impl Service {
-    pub(super) fn run(&self) -> Result<(), Failure> {
-        let text = match self.kind {
-            Kind::Systemd => SYSTEMD,
-            Kind::Container => CONTAINER,
-            Kind::Procfile => PROCFILE,
-        };
-        Ok(io::stdout().lock().write_all(text.as_bytes())?)
-    }
+/// Prints an example to standard output.
+///
+/// # Errors
+///
+/// When nobody takes it.
+pub(super) fn print(kind: Example) -> Result<(), Failure> {
+    let text = match kind {
+        Example::Systemd => SYSTEMD,
+        Example::Container => CONTAINER,
+        Example::Procfile => PROCFILE,
+    };
+    Ok(io::stdout().lock().write_all(text.as_bytes())?)
 }

@@ -8,6 +8,7 @@ max_dbs_open = 500
 max_document_size = 8000000
 max_attachment_size = 1073741824
 max_document_id_length = infinity
+os_process_timeout = 5000
 default_security = admin_only
 maintenance_mode = false
 
@@ -22,6 +23,9 @@ buffer_response = false
 max_uri_length = 8000
 max_http_request_size = 4294967296
 changes_timeout = 60000
+scrub_json_request = true
+secure_rewrites = true
+rewrite_limit = 100
 decode_plus_to_space = true
 server_header_versions = true
 prefer_minimal = Cache-Control, Content-Length, Content-Range, Content-Type, ETag, Server, Transfer-Encoding, Vary
@@ -85,6 +89,13 @@ credentials = false
 [csp]
 attachments_enable = true
 attachments_header_value = sandbox
+showlist_enable = true
+showlist_header_value = sandbox
+
+[query_server_config]
+memory_limit = 268435456
+project_documents = true
+simple_maps = true
 
 [log]
 level = info

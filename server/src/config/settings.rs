@@ -37,6 +37,20 @@ pub struct Settings {
     pub maintenance_mode: Option<String>,
     /// `[couchdb] users_db_security_editable`.
     pub users_db_security_editable: bool,
+    /// `[couchdb] os_process_timeout`: how long a function of a design document may take, in milliseconds.
+    pub function_timeout_ms: u64,
+    /// `[query_server_config] memory_limit`: what one interpreter may hold.
+    pub function_memory_bytes: usize,
+    /// `[query_server_config] project_documents`: parses only what map functions can look at.
+    pub project_documents: bool,
+    /// `[query_server_config] simple_maps`: runs simple map functions without the interpreter.
+    pub simple_maps: bool,
+    /// `[chttpd] scrub_json_request`: functions are not told what clients identify themselves with.
+    pub scrub_json_request: bool,
+    /// `[chttpd] secure_rewrites`: rules do not lead out of their database.
+    pub secure_rewrites: bool,
+    /// `[chttpd] rewrite_limit`: how often one request may be rewritten.
+    pub rewrite_limit: u32,
     /// `[chttpd] require_valid_user`.
     pub require_valid_user: bool,
     /// `[chttpd] require_valid_user_except_for_up`.
@@ -98,6 +112,8 @@ pub struct Settings {
     pub compressible_types: String,
     /// `[csp] attachments_header_value`, unless `[csp] attachments_enable=false`.
     pub attachments_csp: Option<String>,
+    /// `[csp] showlist_header_value`, unless `[csp] showlist_enable=false`.
+    pub showlist_csp: Option<String>,
     /// `[purge] max_revisions_number`.
     pub max_purged_revisions: u64,
     /// `[query_server_config] query_limit`: most rows a request for a view may ask for.
@@ -195,6 +211,16 @@ impl Settings {
                 == Some("admin_only"),
             maintenance_mode: couchdb.text("maintenance_mode").filter(|mode| mode != "false"),
             users_db_security_editable: couchdb.flag("users_db_security_editable")?,
+            function_timeout_ms: couchdb.number("os_process_timeout")?,
+            function_memory_bytes: Options { layers, sections: &["query_server_config"] }
+                .number("memory_limit")?,
+            project_documents: Options { layers, sections: &["query_server_config"] }
+                .flag("project_documents")?,
+            simple_maps: Options { layers, sections: &["query_server_config"] }
+                .flag("simple_maps")?,
+            scrub_json_request: http.flag("scrub_json_request")?,
+            secure_rewrites: http.flag("secure_rewrites")?,
+            rewrite_limit: http.number("rewrite_limit")?,
             require_valid_user: http.flag("require_valid_user")?,
             require_valid_user_except_for_up: http.flag("require_valid_user_except_for_up")?,
             admin_only_all_dbs: http.flag("admin_only_all_dbs")?,
@@ -227,7 +253,8 @@ impl Settings {
             compressible_types: Options { layers, sections: &["attachments"] }
                 .text("compressible_types")
                 .unwrap_or_default(),
-            attachments_csp: Options { layers, sections: &["csp"] }.attachments_csp()?,
+            attachments_csp: Options { layers, sections: &["csp"] }.csp("attachments")?,
+            showlist_csp: Options { layers, sections: &["csp"] }.csp("showlist")?,
             max_purged_revisions: Options { layers, sections: &["purge"] }
                 .size("max_revisions_number")?,
             query_limit: Some(
@@ -354,9 +381,10 @@ impl<'l> Options<'l> {
             .map_err(|_| self.wrong(key, list, "not a list of headers' names"))
     }
 
-    fn attachments_csp(&self) -> Result<Option<String>, ConfigError> {
-        let enabled = self.flag("attachments_enable")?;
-        Ok(self.text("attachments_header_value").filter(|_| enabled))
+    /// The policy for one kind of answers.
+    fn csp(&self, kind: &str) -> Result<Option<String>, ConfigError> {
+        let enabled = self.flag(&format!("{kind}_enable"))?;
+        Ok(self.text(&format!("{kind}_header_value")).filter(|_| enabled))
     }
 
     fn lockout_mode(&self) -> Result<LockoutMode, ConfigError> {

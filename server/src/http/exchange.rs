@@ -102,6 +102,8 @@ fn read(
         upgrade: parts.extensions.remove::<OnUpgrade>().map(|upgrade| (upgrade, peer)),
         verb: parts.method.clone(),
         head_only: parts.method == http::Method::HEAD,
+        rewrites: 0,
+        requested: None,
     };
     (request, parts.method)
 }

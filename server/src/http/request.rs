@@ -40,6 +40,10 @@ pub struct Request {
     pub verb: http::Method,
     /// Whether this is a HEAD request: answered as GET, without the body.
     pub head_only: bool,
+    /// How often the path was rewritten.
+    pub rewrites: u32,
+    /// The target as the client sent it, if it was rewritten.
+    pub requested: Option<String>,
 }
 
 impl Request {

@@ -31,7 +31,6 @@ pub(crate) async fn bulk_docs(request: &mut Request, database: &Arc<Database>) -
         drop(bytes);
         check_count(bulk.docs.len(), max_docs, "max_bulk_docs_count_exceeded")?;
         name_the_nameless(&app, &mut bulk.docs);
-        bulk.docs.iter().for_each(|document| design::note(&app, &database, document));
         let sent = |document: &Document| (document.id.clone(), document.rev.clone());
         let sent: Vec<Sent> = bulk.docs.iter().map(sent).collect();
         let mode = if bulk.new_edits { WriteMode::Interactive } else { WriteMode::Replicated };
