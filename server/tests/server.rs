@@ -118,7 +118,9 @@ fn flags_environment_and_files_override_each_other_in_this_order() {
         server.ask("GET", &format!("/_node/_local/_config/{path}"), "").expect(200).json()
     };
     assert_eq!(option("couchdb/max_document_size"), "77");
-    assert_eq!(option("chttpd_auth/secret"), "from the environment");
+    assert_eq!(option("chttpd_auth/secret"), "********", "it is not shown");
+    let ini = std::fs::read_to_string(server.data_dir().join("local.ini")).unwrap();
+    assert!(!ini.contains("secret = "), "one that is given is not made: {ini}");
     assert_eq!(option("chttpd/bind_address"), "127.0.0.1");
 }
 

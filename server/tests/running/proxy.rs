@@ -136,7 +136,8 @@ fn bodies_stream_both_ways() {
     while !client.is_closed() {
         rest.extend(client.read_some());
     }
-    assert_eq!(rest, b"short");
+    // What came before the break may be lost with it; more than that can't come.
+    assert!(b"short".starts_with(&rest), "{rest:?}");
 }
 
 #[test]
