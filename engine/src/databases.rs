@@ -25,6 +25,7 @@ use crate::{
     shared::Shared,
     stores::{DiskStores, ModelStores, Stores},
     tasks::Tasks,
+    write::WriteHook,
 };
 
 /// How many databases stay open unless [`Options`] says otherwise.
@@ -163,6 +164,12 @@ impl Databases {
         self.shared.set_attachment_settings(settings);
     }
 
+    /// Gives the databases whose name, or the last segment of it, is `name` a hook. To be done before
+    /// anybody writes there.
+    pub fn set_write_hook(&self, name: &str, hook: Arc<dyn WriteHook>) {
+        self.shared.hooks.set(name, hook);
+    }
+
     /// What runs in the background.
     #[must_use]
     pub fn tasks(&self) -> &Arc<Tasks> {
@@ -227,11 +234,24 @@ impl Databases {
                 return Err(Error::DatabaseNotFound);
             }
             self.stores.remove(name)?;
+            self.shared.securities.forget(name);
             if let Some(database) = open.take() {
                 database.shut();
             }
             Ok(())
         })
+    }
+
+    /// The security object of a database, as JSON text: remembered from when the database was last open, if
+    /// it is not open now.
+    ///
+    /// # Errors
+    /// As [`Databases::get`].
+    pub fn security(&self, name: &str) -> Result<Arc<str>> {
+        match self.shared.securities.get(name) {
+            Some(security) => Ok(security),
+            None => Ok(self.get(name)?.security()),
+        }
     }
 
     /// The names of all databases in a range, in byte order.

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
-use crate::{attachment::AttachmentSettings, tasks::Tasks};
+use crate::{
+    attachment::AttachmentSettings, securities::Securities, tasks::Tasks, write::hook::WriteHooks,
+};
 
 /// Settings and services that all databases of a folder share.
 #[derive(Debug)]
@@ -13,6 +15,10 @@ pub(crate) struct Shared {
     pub(crate) default_security: Arc<str>,
     /// What runs in the background.
     pub(crate) tasks: Arc<Tasks>,
+    /// The security objects of databases, open or not.
+    pub(crate) securities: Securities,
+    /// Rules of the server's own databases.
+    pub(crate) hooks: WriteHooks,
     attachments: RwLock<Arc<AttachmentSettings>>,
 }
 
@@ -21,6 +27,8 @@ impl Shared {
         Arc::new(Shared {
             default_security,
             tasks: Arc::default(),
+            securities: Securities::default(),
+            hooks: WriteHooks::default(),
             attachments: RwLock::new(Arc::new(attachments)),
         })
     }

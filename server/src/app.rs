@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use crate::auth::{self, Accounts};
 use crate::config::{Config, ConfigError, Settings};
 use crate::http::Failure;
+use crate::per_user::PerUser;
 use crate::uuids::Uuids;
 
 /// The name this one node answers to where CouchDB's API names nodes.
@@ -27,6 +28,7 @@ pub struct App {
     config: Config,
     settings: ArcSwap<Settings>,
     accounts: Accounts,
+    per_user: Arc<PerUser>,
     databases: Arc<Databases>,
     uuids: Uuids,
     address: OnceLock<SocketAddr>,
@@ -42,9 +44,12 @@ impl App {
     ///
     /// When the system has no random numbers to give.
     pub fn new(config: Config, databases: Arc<Databases>) -> Result<Arc<Self>, getrandom::Error> {
+        let settings = config.settings();
+        let (users, per_user) = (auth::users_database(&settings), &settings.accounts.per_user);
         let app = Self {
-            settings: ArcSwap::from_pointee(config.settings()),
-            accounts: Accounts::new(&config)?,
+            per_user: Arc::new(PerUser::new(Arc::clone(&databases), users, per_user)),
+            settings: ArcSwap::from_pointee(settings),
+            accounts: Accounts::new(&config, &databases)?,
             config,
             databases,
             uuids: Uuids::new()?,
@@ -71,6 +76,11 @@ impl App {
     /// The accounts.
     pub fn accounts(&self) -> &Accounts {
         &self.accounts
+    }
+
+    /// What gives every user a database.
+    pub fn per_user(&self) -> &Arc<PerUser> {
+        &self.per_user
     }
 
     /// The databases.
@@ -118,7 +128,7 @@ impl App {
     ) -> Result<Option<String>, ConfigError> {
         let hashed = match value {
             Some(password) if section == "admins" => {
-                auth::hash_unless_hashed(password, self.settings().password_iterations)?
+                auth::hash_unless_hashed(password, &self.settings().accounts.passwords)?
             }
             _ => None,
         };
@@ -146,8 +156,9 @@ impl App {
             level: settings.compression_level,
             max_bytes: settings.max_attachment_size,
         });
+        self.accounts.reload(&self.config, &settings);
+        self.per_user.configure(auth::users_database(&settings), &settings.accounts.per_user);
         self.settings.store(Arc::new(settings));
-        self.accounts.reload(&self.config);
     }
 
     /// The address the server listens on.

@@ -2,13 +2,14 @@
 //!
 //! A request's way through the house: [`http`] takes it from the connection, [`auth`] says who
 //! asks, `routes` finds the handler and the handler makes one call on the engine. [`config`] holds
-//! the options, [`app`] what all requests share; [`cli`] and [`startup`] are the binary's.
+//! the options, [`app`] what all requests share; [`per_user`] gives every user a database; [`cli`] and [`startup`] are the binary's.
 
 pub mod app;
 pub mod auth;
 pub mod cli;
 pub mod config;
 pub mod http;
+pub mod per_user;
 mod routes;
 pub mod startup;
 pub mod uuids;

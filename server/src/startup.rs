@@ -155,7 +155,9 @@ pub fn serve(
     runtime.block_on(async {
         let server = Server::bind(Arc::clone(&app), address)?;
         announce(app.address(), first_admin.as_ref())?;
+        let per_user = tokio::spawn(Arc::clone(app.per_user()).follow(Arc::clone(&app)));
         server.run(signal()).await;
+        drop(per_user.await);
         Ok::<_, Box<dyn Error>>(())
     })?;
     tracing::info!("closing the databases");

@@ -32,6 +32,11 @@ impl Target {
         Ok(Target { authority: authority.to_owned(), authorization })
     }
 
+    /// The same server with these header lines instead of name and password.
+    pub(crate) fn with(&self, headers: &str) -> Self {
+        Target { authority: self.authority.clone(), authorization: headers.to_owned() }
+    }
+
     pub(crate) async fn connect(&self) -> Outcome<Client> {
         let stream = TcpStream::connect(&self.authority).await?;
         stream.set_nodelay(true)?;
@@ -62,6 +67,8 @@ pub(crate) struct Answer {
     pub(crate) body_bytes: u64,
     /// Line ends seen in the body: rows of a listing.
     pub(crate) lines: u64,
+    /// The cookie it sets, without its attributes.
+    pub(crate) cookie: Option<String>,
     /// The first bytes of the body.
     pub(crate) head: Vec<u8>,
 }
@@ -106,10 +113,13 @@ impl Client {
             }
             self.fill().await?;
         };
-        let head = std::str::from_utf8(&self.buffer[self.taken..head_end])?.to_ascii_lowercase();
+        let head = std::str::from_utf8(&self.buffer[self.taken..head_end])?;
+        let cookie = head.split("Set-Cookie: ").nth(1).or(head.split("set-cookie: ").nth(1));
+        let cookie = cookie.and_then(|rest| rest.split(';').next()).map(str::to_owned);
+        let head = head.to_ascii_lowercase();
         self.taken = head_end;
         let status = head.get(9..12).ok_or("no status")?.parse()?;
-        let mut answer = Answer { status, body_bytes: 0, lines: 0, head: Vec::new() };
+        let mut answer = Answer { status, body_bytes: 0, lines: 0, cookie, head: Vec::new() };
         let header = |name: &str| head.lines().find_map(|line| line.strip_prefix(name));
         if header("transfer-encoding: chunked").is_some() {
             while let size @ 1.. = self.chunk_size().await? {

@@ -88,6 +88,7 @@ impl Database {
         let snapshot = store.snapshot()?;
         let identity = Identity::load(&*snapshot)?;
         let settings = Settings::load(&*snapshot, &shared.default_security)?;
+        shared.securities.set(&name, &settings.security);
         let notifier = Notifier::new(snapshot.seq());
         let on_commit = Arc::clone(&notifier);
         store.listen(Arc::new(move |seq| on_commit.publish(seq)));

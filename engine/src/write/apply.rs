@@ -248,7 +248,7 @@ impl<'r> Document<'r> {
         let stored = match known.and_then(|node| self.tree.stored(node)) {
             Some(stored) => *stored,
             None => {
-                let parent = self.nearest_body(rev.generation, &doc.history);
+                let parent = self.tree.nearest_stored(rev.generation, &doc.history);
                 let attachments = self.attachments(transaction, &mut doc, parent, None)?;
                 self.put_body(transaction, &doc, &attachments)?
             }
@@ -288,14 +288,6 @@ impl<'r> Document<'r> {
             }
         }
         Ok(passed_over)
-    }
-
-    /// The newest of the ancestors a client named whose body is there, for stubs to be looked up in.
-    fn nearest_body(&self, generation: u64, history: &[RevId]) -> Option<NodeIndex> {
-        let ancestors = history.iter().zip((0..generation).rev());
-        ancestors
-            .filter_map(|(id, generation)| self.tree.find(&Rev::new(generation, id.clone())))
-            .find(|node| self.tree.stored(*node).is_some())
     }
 
     /// The records of a document's attachments: stubs taken from the parent, bytes stored unless the

@@ -124,6 +124,13 @@ impl Layers {
         find(&self.given, section, key)
     }
 
+    /// One section; empty when there is none of that name.
+    pub(super) fn section(&self, name: &str) -> BTreeMap<String, String> {
+        let mut pairs = self.defaults.get(name).cloned().unwrap_or_default();
+        pairs.extend(self.given.get(name).cloned().unwrap_or_default());
+        pairs
+    }
+
     fn merged(&self) -> Sections {
         let mut all = self.defaults.clone();
         for (section, pairs) in &self.given {
@@ -205,10 +212,7 @@ impl Config {
 
     /// One section; empty when there is none of that name.
     pub fn section(&self, name: &str) -> BTreeMap<String, String> {
-        let layers = self.layers.lock();
-        let mut pairs = layers.defaults.get(name).cloned().unwrap_or_default();
-        pairs.extend(layers.given.get(name).cloned().unwrap_or_default());
-        pairs
+        self.layers.lock().section(name)
     }
 
     /// The options with their types.

@@ -7,10 +7,16 @@
 //!
 //! What an option does is not here: whoever acts on it reads [`Settings`].
 
+mod accounts;
 mod defaults;
 pub mod ini;
 mod layers;
 mod settings;
+mod term;
 
+pub use accounts::{
+    AccountSettings, Handler, HashFunction, JwtSettings, PasswordPolicy, PasswordScheme,
+    PerUserSettings, ProxySettings,
+};
 pub use layers::{Config, ConfigError, Sections};
 pub use settings::{LockoutMode, Settings, UuidAlgorithm, UuidFormat};

@@ -2,6 +2,7 @@
 
 use http::HeaderName;
 
+use super::accounts::AccountSettings;
 use super::layers::{ConfigError, Layers};
 
 /// Options as they are in effect: read from the text of the configuration whenever it changes.
@@ -75,8 +76,8 @@ pub struct Settings {
     pub authentication_redirect: String,
     /// `[chttpd_auth] authentication_db`, if given.
     pub authentication_db: Option<String>,
-    /// `[chttpd_auth] iterations` of PBKDF2 for new password hashes.
-    pub password_iterations: u32,
+    /// Who may come in how.
+    pub accounts: AccountSettings,
     /// `[chttpd_auth_lockout] mode`.
     pub lockout_mode: LockoutMode,
     /// `[chttpd_auth_lockout] threshold`: wrong passwords after which an account is locked for
@@ -194,7 +195,7 @@ impl Settings {
             same_site: auth.text("same_site"),
             authentication_redirect: auth.text("authentication_redirect").unwrap_or_default(),
             authentication_db: auth.text("authentication_db"),
-            password_iterations: auth.number("iterations")?,
+            accounts: AccountSettings::read(layers)?,
             lockout_mode: lockout.lockout_mode()?,
             lockout_threshold: lockout.number("threshold")?,
             lockout_lifetime_ms: lockout.number("max_lifetime")?,
@@ -218,13 +219,13 @@ impl Settings {
 
 /// One section's options. Names of sections that the options had in CouchDB 2 follow the present
 /// one, and count when the present one isn't given.
-struct Options<'l> {
-    layers: &'l Layers,
-    sections: &'static [&'static str],
+pub(super) struct Options<'l> {
+    pub(super) layers: &'l Layers,
+    pub(super) sections: &'static [&'static str],
 }
 
 impl<'l> Options<'l> {
-    fn http(layers: &'l Layers) -> Self {
+    pub(super) fn http(layers: &'l Layers) -> Self {
         Self { layers, sections: &["chttpd", "httpd"] }
     }
 
@@ -236,11 +237,11 @@ impl<'l> Options<'l> {
         given.or_else(|| self.layers.get(self.sections.first()?, key))
     }
 
-    fn text(&self, key: &str) -> Option<String> {
+    pub(super) fn text(&self, key: &str) -> Option<String> {
         self.find(key).map(str::to_owned)
     }
 
-    fn wrong(&self, key: &str, value: &str, expected: &'static str) -> ConfigError {
+    pub(super) fn wrong(&self, key: &str, value: &str, expected: &'static str) -> ConfigError {
         ConfigError::Value {
             section: self.sections.first().copied().unwrap_or_default().to_owned(),
             key: key.to_owned(),
@@ -250,7 +251,7 @@ impl<'l> Options<'l> {
     }
 
     /// A flag; absent is `false`.
-    fn flag(&self, key: &str) -> Result<bool, ConfigError> {
+    pub(super) fn flag(&self, key: &str) -> Result<bool, ConfigError> {
         match self.find(key) {
             Some("true") => Ok(true),
             Some("false") | None => Ok(false),
@@ -258,7 +259,7 @@ impl<'l> Options<'l> {
         }
     }
 
-    fn number<N: std::str::FromStr>(&self, key: &str) -> Result<N, ConfigError> {
+    pub(super) fn number<N: std::str::FromStr>(&self, key: &str) -> Result<N, ConfigError> {
         let text = self.find(key).unwrap_or_default();
         text.parse().map_err(|_| self.wrong(key, text, "not a number in range"))
     }
@@ -271,12 +272,18 @@ impl<'l> Options<'l> {
         }
     }
 
-    fn header_name(&self, key: &str) -> Result<String, ConfigError> {
+    pub(super) fn header_name(&self, key: &str) -> Result<String, ConfigError> {
         let name = self.find(key).unwrap_or_default();
         match HeaderName::from_bytes(name.as_bytes()) {
             Ok(name) => Ok(name.as_str().to_owned()),
             Err(_) => Err(self.wrong(key, name, "not the name of a header")),
         }
+    }
+
+    /// A list separated by commas.
+    pub(super) fn list(&self, key: &str) -> Vec<String> {
+        let items = self.find(key).unwrap_or_default().split(',').map(str::trim);
+        items.filter(|item| !item.is_empty()).map(str::to_owned).collect()
     }
 
     fn header_names(&self, key: &str) -> Result<Vec<HeaderName>, ConfigError> {

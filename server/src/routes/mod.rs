@@ -23,6 +23,7 @@ mod revs;
 mod security;
 mod server;
 mod session;
+mod users;
 mod utils;
 mod write;
 

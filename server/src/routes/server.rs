@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use settee_engine::{Databases, Error, NameRange};
 
 use super::{blocking, database, etag};
+use crate::auth::User;
 use crate::http::{Failure, Outcome, Query, Reply, Request};
 
 /// The version of CouchDB whose API this server speaks.
@@ -76,7 +77,7 @@ pub(super) async fn all_dbs(request: &mut Request) -> Outcome {
 pub(super) async fn dbs_info(request: &mut Request) -> Outcome {
     let names = names(request).await?;
     let databases = Arc::clone(request.app.databases());
-    let infos = blocking::run(move || Ok(infos(&databases, &names))).await??;
+    let infos = blocking::run(move || Ok(infos(&databases, &names, None))).await??;
     let known: Vec<Value> = infos.into_iter().filter(|entry| entry.get("info").is_some()).collect();
     Ok(tagged(request, json!(known).to_string()))
 }
@@ -97,16 +98,25 @@ pub(super) async fn dbs_info_of_keys(request: &mut Request) -> Outcome {
     }
     let names: Vec<String> =
         keys.iter().map(|key| key.as_str().unwrap_or_default().to_owned()).collect();
-    let databases = Arc::clone(request.app.databases());
-    let infos = blocking::run(move || Ok(infos(&databases, &names))).await??;
+    let (databases, user) = (Arc::clone(request.app.databases()), reader(request));
+    let infos = move || infos(&databases, &names, user.as_ref());
+    let infos = blocking::run(move || Ok(infos())).await??;
     Ok(Reply::value(200, &json!(infos)))
 }
 
-/// What each database says of itself; `{key, error}` for those that aren't there.
-fn infos(databases: &Databases, names: &[String]) -> Result<Vec<Value>, Failure> {
+/// What each database says of itself; `{key, error}` for those that aren't there, or not to be read by `user`
+/// if there is one.
+fn infos(
+    databases: &Databases,
+    names: &[String],
+    user: Option<&User>,
+) -> Result<Vec<Value>, Failure> {
+    let hidden = |name: &str| user.is_some_and(|user| !may_read(databases, name, user));
+    let missing = |name: &str| Ok(json!({"key": name, "error": "not_found"}));
     let info = |name: &String| match databases.get(name) {
+        _ if hidden(name) => missing(name),
         Ok(found) => Ok(json!({"key": name, "info": database::info_value(&found)?})),
-        Err(Error::DatabaseNotFound) => Ok(json!({"key": name, "error": "not_found"})),
+        Err(Error::DatabaseNotFound) => missing(name),
         Err(error) => Err(Failure::from(error)),
     };
     names.iter().map(info).collect()
@@ -115,7 +125,37 @@ fn infos(databases: &Databases, names: &[String]) -> Result<Vec<Value>, Failure>
 async fn names(request: &Request) -> Result<Vec<String>, Failure> {
     let range = name_range(&request.query)?;
     let databases = Arc::clone(request.app.databases());
-    blocking::run(move || databases.names(&range)).await
+    match reader(request) {
+        None => blocking::run(move || databases.names(&range)).await,
+        Some(user) => blocking::run(move || readable_names(&databases, range, &user)).await,
+    }
+}
+
+/// Whoever is told only what they may read.
+fn reader(request: &Request) -> Option<User> {
+    let user = request.user();
+    let filtered = request.app.settings().accounts.list_readable_only && !user.is_admin();
+    filtered.then(|| user.clone())
+}
+
+/// The names in a range that the user may read; the others don't count.
+fn readable_names(
+    databases: &Databases,
+    range: NameRange,
+    user: &User,
+) -> settee_engine::Result<Vec<String>> {
+    let all = NameRange { skip: 0, limit: None, ..range };
+    let skip = usize::try_from(range.skip).unwrap_or(usize::MAX);
+    let limit =
+        range.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+    let readable = |name: &String| may_read(databases, name, user);
+    let names = databases.names(&all)?.into_iter();
+    Ok(names.filter(readable).skip(skip).take(limit).collect())
+}
+
+/// Whether a database is there, and the user may read it. One that can't be opened shows nothing.
+fn may_read(databases: &Databases, name: &str, user: &User) -> bool {
+    databases.security(name).is_ok_and(|security| user.is_member_by(&security))
 }
 
 /// Reads the parameters of a list of databases; of repeated ones the last counts.

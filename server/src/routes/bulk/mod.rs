@@ -23,28 +23,32 @@ pub(crate) async fn bulk_docs(request: &mut Request, database: &Arc<Database>) -
     let limits = write::limits(request);
     let refusal = request.user().require_database_admin(database).err();
     let caller = request.user().caller().clone();
-    let (app, database) = (Arc::clone(&request.app), Arc::clone(database));
+    let (app, written) = (Arc::clone(&request.app), Arc::clone(database));
+    let turn = request.app.accounts().turn_to_write(database).await;
     let json = blocking::run(move || {
         let mut bulk = parse_bulk(&bytes, &limits)?;
         drop(bytes);
         name_the_nameless(&app, &mut bulk.docs);
-        bulk.docs.iter().for_each(|document| design::note(&app, &database, document));
+        bulk.docs.iter().for_each(|document| design::note(&app, &written, document));
         let sent = |document: &Document| (document.id.clone(), document.rev.clone());
         let sent: Vec<Sent> = bulk.docs.iter().map(sent).collect();
         Ok(match bulk.new_edits {
             true => {
                 let results =
-                    write_all(&database, &caller, bulk.docs, WriteMode::Interactive, refusal)?;
+                    write_all(&written, &caller, bulk.docs, WriteMode::Interactive, refusal)?;
                 every_result(sent, results)
             }
             false => {
                 let results =
-                    write_all(&database, &caller, bulk.docs, WriteMode::Replicated, refusal)?;
+                    write_all(&written, &caller, bulk.docs, WriteMode::Replicated, refusal)?;
                 refusals(sent, results)
             }
         })
     });
-    Ok(Reply::json(201, json.await?))
+    let json = json.await?;
+    drop(turn);
+    request.app.per_user().catch_up(database).await;
+    Ok(Reply::json(201, json))
 }
 
 fn name_the_nameless(app: &App, documents: &mut [Document]) {
