@@ -9,6 +9,7 @@
 //! settee-load --spawn target/release/settee put get    only these workloads
 //! ```
 
+mod access;
 mod client;
 mod limits;
 mod many;
@@ -87,6 +88,7 @@ async fn run(options: Options) -> Outcome<()> {
         Workload::Puts,
         Workload::Bulk,
         Workload::Get,
+        Workload::Access,
         Workload::Scans,
         Workload::Growth,
         Workload::Idle,
