@@ -20,8 +20,10 @@ pub(crate) struct Shared {
     pub(crate) tasks: Arc<Tasks>,
     /// What brings indexes up to date while nobody asks.
     pub(crate) background: Arc<Background>,
-    /// The threads that change indexes.
+    /// The threads that change indexes,
     pub(crate) indexer: Arc<Indexer>,
+    /// and those that build or rewrite them, which takes longer.
+    pub(crate) builder: Arc<Indexer>,
     attachments: RwLock<Arc<AttachmentSettings>>,
     views: RwLock<Arc<ViewSettings>>,
 }
@@ -33,6 +35,7 @@ impl Shared {
             tasks: Arc::default(),
             background: Arc::default(),
             indexer: Arc::default(),
+            builder: Arc::default(),
             attachments: RwLock::new(Arc::new(attachments)),
             views: RwLock::default(),
         })

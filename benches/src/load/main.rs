@@ -12,6 +12,7 @@
 mod client;
 mod limits;
 mod spawn;
+mod views;
 mod workload;
 
 use std::{error::Error, time::Duration};
@@ -81,6 +82,7 @@ async fn run(options: Options) -> Outcome<()> {
         Workload::Bulk,
         Workload::Get,
         Workload::Scans,
+        Workload::Views,
         Workload::Growth,
         Workload::Idle,
     ];

@@ -13,7 +13,7 @@ use tokio::task::LocalSet;
 use crate::{
     Outcome,
     client::{Client, Target},
-    limits, report,
+    limits, report, views,
 };
 
 /// Documents a bulk request carries.
@@ -43,6 +43,8 @@ pub(crate) enum Workload {
     Get,
     /// _all_docs and _changes with include_docs.
     Scans,
+    /// Views: building, ranges, groups, scans.
+    Views,
     /// Bytes the file grows per single update.
     Growth,
     /// Memory of the server, with what the other workloads left.
@@ -60,6 +62,7 @@ impl Workload {
             Workload::Bulk => bulk(target, plan).await,
             Workload::Get => get(target, plan).await,
             Workload::Scans => scans(target, plan).await,
+            Workload::Views => views::run(target, plan).await,
             Workload::Growth => growth(target, plan).await,
             Workload::Idle => idle(plan),
         }
@@ -117,7 +120,12 @@ async fn fresh(client: &mut Client, name: &str) -> Outcome<()> {
 }
 
 /// Runs `work` on many connections at once until the time is up; returns calls per second.
-async fn hammer<F>(target: &Target, clients: usize, duration: Duration, work: F) -> Outcome<f64>
+pub(crate) async fn hammer<F>(
+    target: &Target,
+    clients: usize,
+    duration: Duration,
+    work: F,
+) -> Outcome<f64>
 where
     F: AsyncFn(&mut Client, usize) -> Outcome<()> + 'static,
 {
@@ -162,7 +170,7 @@ async fn puts(target: &Target, plan: &Plan, clients: usize, name: &str) -> Outco
     Ok(())
 }
 
-async fn fill(client: &mut Client, name: &str, documents: usize) -> Outcome<f64> {
+pub(crate) async fn fill(client: &mut Client, name: &str, documents: usize) -> Outcome<f64> {
     fresh(client, name).await?;
     // The requests are made before the clock starts: the load generator shares the machine.
     let batches: Vec<_> = (0..documents).step_by(BULK).map(batch).collect();

@@ -215,8 +215,10 @@ impl Settings {
             attachments_csp: Options { layers, sections: &["csp"] }.attachments_csp()?,
             max_purged_revisions: Options { layers, sections: &["purge"] }
                 .size("max_revisions_number")?,
-            query_limit: Some(Options { layers, sections: &["query_server_config"] }.size("query_limit")?)
-                .filter(|limit| *limit != u64::MAX),
+            query_limit: Some(
+                Options { layers, sections: &["query_server_config"] }.size("query_limit")?,
+            )
+            .filter(|limit| *limit != u64::MAX),
             serve_old_views: Options { layers, sections: &["query"] }.flag("serve_old")?,
             views: views(layers)?,
             default_q: Options { layers, sections: &["cluster"] }.number("q")?,
@@ -237,7 +239,9 @@ fn views(layers: &Layers) -> Result<ViewSettings, ConfigError> {
         Some("true") | None => OnOverflow::Fail,
         Some("log") => OnOverflow::Log,
         Some("false") => OnOverflow::Ignore,
-        Some(other) => return Err(reduce.wrong("reduce_limit", other, "none of true, false and log")),
+        Some(other) => {
+            return Err(reduce.wrong("reduce_limit", other, "none of true, false and log"));
+        }
     };
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     Ok(ViewSettings {
@@ -247,6 +251,7 @@ fn views(layers: &Layers) -> Result<ViewSettings, ConfigError> {
         },
         build_memory_bytes: query.number("build_memory")?,
         concurrent_updates: ken.number("limit")?,
+        concurrent_builds: query.number("concurrent_builds")?,
         reduce_limits: ReduceLimits {
             on_overflow,
             threshold_bytes: reduce.number("reduce_limit_threshold")?,

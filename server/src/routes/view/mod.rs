@@ -109,7 +109,8 @@ async fn several(
         _ => Err(Failure::bad_request("each query must be a JSON object")),
     };
     let all = queries.iter().map(read).collect::<Result<Vec<_>, _>>()?;
-    let reader = Arc::new(open(request, database, id, name, &all.iter().collect::<Vec<_>>()).await?);
+    let reader =
+        Arc::new(open(request, database, id, name, &all.iter().collect::<Vec<_>>()).await?);
     let produce = move |out: &mut BlockingWriter| {
         out.buffer().extend_from_slice(b"{\"results\":[\r\n");
         for (position, params) in all.iter().enumerate() {
