@@ -25,6 +25,8 @@ pub(crate) struct Shared {
     /// and those that build or rewrite them, which takes longer.
     pub(crate) builder: Arc<Indexer>,
     attachments: RwLock<Arc<AttachmentSettings>>,
+    /// The settings, and how often they or the interpreters were renewed.
+    javascript: RwLock<(Arc<JsSettings>, u64)>,
     views: RwLock<Arc<ViewSettings>>,
 }
 
@@ -37,6 +39,7 @@ impl Shared {
             indexer: Arc::default(),
             builder: Arc::default(),
             attachments: RwLock::new(Arc::new(attachments)),
+            javascript: RwLock::default(),
             views: RwLock::default(),
         })
     }
@@ -47,8 +50,27 @@ impl Shared {
     }
 
     /// Limits of functions of design documents.
-    pub(crate) fn javascript(&self) -> JsSettings {
-        JsSettings::default()
+    pub(crate) fn javascript(&self) -> Arc<JsSettings> {
+        Arc::clone(&self.javascript.read().0)
+    }
+
+    /// Tells interpreters made before the last renewal from those made after it.
+    pub(crate) fn javascript_epoch(&self) -> u64 {
+        self.javascript.read().1
+    }
+
+    /// Replaces the settings; functions are compiled anew if these set other limits, or are the first.
+    pub(crate) fn set_javascript(&self, settings: JsSettings) {
+        let mut javascript = self.javascript.write();
+        let (known, epoch) = &*javascript;
+        if *epoch == 0 || !known.same_limits(&settings) {
+            *javascript = (Arc::new(settings), epoch + 1);
+        }
+    }
+
+    /// Has functions compiled anew when they are called again.
+    pub(crate) fn renew_javascript(&self) {
+        self.javascript.write().1 += 1;
     }
 
     /// How indexes are built and served.

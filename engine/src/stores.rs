@@ -2,7 +2,7 @@
 //! memory, and whatever else may hold databases later.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -11,7 +11,7 @@ use std::{
 use parking_lot::Mutex;
 use settee_storage::{
     FileStore, Options as StoreOptions, Store,
-    disk::{Disk, File, MemoryDisk, OpenMode},
+    disk::{Disk, File, MemoryDisk, OpenMode, read_exact_at, write_all_at},
     model::ModelStore,
 };
 
@@ -54,12 +54,16 @@ pub(crate) const LOCK_FILE: &str = "settee.lock";
 pub(crate) struct DiskStores {
     disk: Arc<dyn Disk>,
     root: PathBuf,
+    options: StoreOptions,
+    /// Folders whose names are on disk: synced by this process, without a failure since. A name left by a
+    /// process that was killed, or by a creation whose sync failed, may be in the page cache only.
+    durable: Mutex<HashSet<PathBuf>>,
     /// Keeps the folder's lock.
     _lock: Option<Arc<dyn File>>,
 }
 
 impl DiskStores {
-    pub(crate) fn open(disk: Arc<dyn Disk>, root: PathBuf) -> Result<Self> {
+    pub(crate) fn open(disk: Arc<dyn Disk>, root: PathBuf, options: StoreOptions) -> Result<Self> {
         disk.create_dir_all(&root).map_err(|error| failed("create", &root, error))?;
         let lock = root.join(LOCK_FILE);
         let mode = if exists(&*disk, &lock)? { OpenMode::Write } else { OpenMode::CreateNew };
@@ -67,17 +71,29 @@ impl DiskStores {
         if !file.try_lock().map_err(|error| failed("lock", &lock, error))? {
             return Err(settee_storage::Error::Locked { path: root }.into());
         }
-        Ok(DiskStores { disk, root, _lock: Some(file) })
+        Ok(DiskStores { disk, root, options, durable: Mutex::default(), _lock: Some(file) })
     }
 
     /// To look at a folder without taking its lock: the files may belong to a server that is running.
     pub(crate) fn unlocked(disk: Arc<dyn Disk>, root: PathBuf) -> Self {
-        DiskStores { disk, root, _lock: None }
+        DiskStores {
+            disk,
+            root,
+            options: StoreOptions::default(),
+            durable: Mutex::default(),
+            _lock: None,
+        }
     }
 
     /// Stores on a disk in memory of their own.
     pub(crate) fn in_memory() -> Self {
-        DiskStores { disk: Arc::new(MemoryDisk::new()), root: PathBuf::from("memory"), _lock: None }
+        DiskStores {
+            disk: Arc::new(MemoryDisk::new()),
+            root: PathBuf::from("memory"),
+            options: StoreOptions::default(),
+            durable: Mutex::default(),
+            _lock: None,
+        }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -104,9 +120,31 @@ impl DiskStores {
         Ok(())
     }
 
-    fn sync_folder_of(&self, path: &Path) -> Result<()> {
+    fn write_file(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let file = self.disk.open(path, OpenMode::CreateNew)?;
+        write_all_at(&*file, bytes, 0)?;
+        file.sync_all()
+    }
+
+    /// Makes what `change` does to the names in the folder of `path` durable.
+    fn change_names(&self, path: &Path, change: impl FnOnce() -> Result<()>) -> Result<()> {
         let folder = path.parent().unwrap_or(&self.root);
-        self.disk.sync_dir(folder).map_err(|error| failed("sync", folder, error))
+        let sync = || self.disk.sync_dir(folder).map_err(|error| failed("sync", folder, error));
+        let outcome = change().and_then(|()| sync());
+        let mut durable = self.durable.lock();
+        match &outcome {
+            Ok(()) => durable.insert(folder.to_owned()),
+            Err(_) => durable.remove(folder),
+        };
+        outcome
+    }
+
+    /// Sees to it that a name that was found stays: what is written to its file is worth no more than
+    /// the name.
+    fn keep_name(&self, path: &Path) -> Result<()> {
+        let folder = path.parent().unwrap_or(&self.root);
+        let known = self.durable.lock().contains(folder);
+        if known { Ok(()) } else { self.change_names(path, || Ok(())) }
     }
 }
 
@@ -116,6 +154,7 @@ impl Stores for DiskStores {
     }
 
     fn create(&self, name: &str, establish: Establish<'_>) -> Result<()> {
+        let bytes = first_bytes(self.options, establish)?;
         let path = self.path(name);
         if let Some(folder) = path.parent() {
             self.disk.create_dir_all(folder).map_err(|error| failed("create", folder, error))?;
@@ -125,26 +164,24 @@ impl Stores for DiskStores {
             // Left behind by a crash, or by a creation that failed.
             self.disk.remove(&unfinished).map_err(|error| failed("remove", &unfinished, error))?;
         }
-        let store =
-            FileStore::create(Arc::clone(&self.disk), &unfinished, StoreOptions::default())?;
-        let store: Arc<dyn Store> = store;
-        establish(&store)?;
-        store.checkpoint()?;
-        store.close();
-        drop(store);
-        self.disk.rename(&unfinished, &path).map_err(|error| failed("rename", &path, error))?;
-        self.sync_folder_of(&path)
+        self.write_file(&unfinished, &bytes)
+            .map_err(|error| failed("write", &unfinished, error))?;
+        self.change_names(&path, || {
+            self.disk.rename(&unfinished, &path).map_err(|error| failed("rename", &path, error))
+        })
     }
 
     fn open(&self, name: &str) -> Result<Arc<dyn Store>> {
-        let disk = Arc::clone(&self.disk);
-        Ok(FileStore::open(disk, &self.path(name), StoreOptions::default())?)
+        let path = self.path(name);
+        self.keep_name(&path)?;
+        Ok(FileStore::open(Arc::clone(&self.disk), &path, self.options)?)
     }
 
     fn remove(&self, name: &str) -> Result<()> {
         let path = self.path(name);
-        self.disk.remove(&path).map_err(|error| failed("remove", &path, error))?;
-        self.sync_folder_of(&path)
+        self.change_names(&path, || {
+            self.disk.remove(&path).map_err(|error| failed("remove", &path, error))
+        })
     }
 
     fn index_place(&self, name: &str) -> IndexPlace {
@@ -176,6 +213,24 @@ pub(crate) fn name_of(root: &Path, file: &Path) -> Option<String> {
     let segments = stem.split('/').map(|it| if it == EMPTY_SEGMENT { "" } else { it });
     let name = segments.collect::<Vec<_>>().join("/");
     name::check_database(&name).ok().map(|()| name)
+}
+
+/// The file of a new database. It is put together in memory, where the store's syncs cost nothing: until
+/// it has its name nobody depends on it, and one sync of the whole is enough.
+fn first_bytes(options: StoreOptions, establish: Establish<'_>) -> Result<Vec<u8>> {
+    let (disk, path) = (Arc::new(MemoryDisk::new()), Path::new("new"));
+    let options = StoreOptions { max_prepare_bytes: 0, ..options };
+    let store: Arc<dyn Store> = FileStore::create(disk.clone(), path, options)?;
+    establish(&store)?;
+    store.checkpoint()?;
+    store.close();
+    let read = || {
+        let file = disk.open(path, OpenMode::Read)?;
+        let mut bytes = vec![0; usize::try_from(file.len()?).map_err(io::Error::other)?];
+        read_exact_at(&*file, &mut bytes, 0)?;
+        Ok(bytes)
+    };
+    read().map_err(|error| failed("read", path, error))
 }
 
 /// The path with a point and `suffix` behind its last segment.

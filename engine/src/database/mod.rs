@@ -7,6 +7,7 @@ mod info;
 mod options;
 mod purge;
 pub(crate) mod settings;
+mod subscription;
 
 use std::{
     fmt,
@@ -26,8 +27,10 @@ pub use purge::PurgeRequest;
 pub use settings::{
     DEFAULT_PURGED_INFOS_LIMIT, DEFAULT_REVS_LIMIT, DEFAULT_SECURITY, MAX_SECURITY_BYTES, Props,
 };
+pub use subscription::Subscription;
 
 use crate::{
+    design::DesignCache,
     error::Result,
     name::DESIGN_PREFIX,
     notify::{Changed, Notifier, Wake},
@@ -66,6 +69,7 @@ pub struct Database {
     setting_changes: Mutex<()>,
     /// See [`Database::looks_up_first`].
     looks_up_first: AtomicBool,
+    pub(crate) designs: DesignCache,
     pub(crate) views: Views,
     pub(crate) shared: Arc<Shared>,
 }
@@ -78,21 +82,27 @@ impl fmt::Debug for Database {
 
 impl Database {
     /// Makes a new store a database.
-    pub(crate) fn establish(store: &Arc<dyn Store>, props: Props) -> Result<()> {
-        Identity::establish(store, props)
+    pub(crate) fn establish(
+        store: &Arc<dyn Store>,
+        props: Props,
+        fixed: Option<[u8; 32]>,
+    ) -> Result<()> {
+        Identity::establish(store, props, fixed)
     }
 
-    /// Takes the store of a database into service.
+    /// Takes the store of a database into service. The notifier is a new one, or the one on which some
+    /// have been waiting since the database was open before.
     pub(crate) fn new(
         name: String,
         store: Arc<dyn Store>,
+        notifier: Arc<Notifier>,
         place: IndexPlace,
         shared: Arc<Shared>,
     ) -> Result<Arc<Self>> {
         let snapshot = store.snapshot()?;
         let identity = Identity::load(&*snapshot)?;
         let settings = Settings::load(&*snapshot, &shared.default_security)?;
-        let notifier = Notifier::new(snapshot.seq());
+        notifier.restart(snapshot.seq());
         let designs = snapshot.count_docs(&KeyRange::prefix(DESIGN_PREFIX.as_bytes()))?;
         let views = Views::new(place, designs.live > 0);
         let database = Arc::new(Database {
@@ -103,6 +113,7 @@ impl Database {
             settings: RwLock::new(settings),
             setting_changes: Mutex::new(()),
             looks_up_first: AtomicBool::new(true),
+            designs: DesignCache::default(),
             views,
             shared,
         });
@@ -182,17 +193,16 @@ impl Database {
         Ok(self.store.checkpoint()?)
     }
 
-    /// Ends all waits and refuses all later writes.
-    pub(crate) fn shut(&self) {
+    /// Refuses all later writes and lets go of the file; waits go on.
+    pub(crate) fn close_store(&self) {
         self.views.close();
         self.store.close();
-        self.notifier.close();
     }
 
-    /// Whether nobody but the registry holds it, waits included (the database and its store hold one
-    /// handle of the notifier each).
-    pub(crate) fn is_unused(self: &Arc<Self>) -> bool {
-        Arc::strong_count(self) == 1 && Arc::strong_count(&self.notifier) == 2
+    /// Ends all waits and refuses all later writes.
+    pub(crate) fn shut(&self) {
+        self.close_store();
+        self.notifier.close();
     }
 
     /// Whether a write reads what is stored before it is merged, or takes the client's history on

@@ -16,10 +16,7 @@ use std::{
     sync::Arc,
 };
 
-use settee_storage::{
-    disk::{Disk, OpenMode},
-    offline::ReadOnlyFile,
-};
+use settee_storage::{disk::Disk, offline::ReadOnlyFile};
 
 pub use content::EngineContent;
 pub use dump::{AttachmentLines, DumpSummary, dump};
@@ -71,24 +68,6 @@ pub fn place_of(disk: &dyn Disk, file: &Path) -> Result<Option<(PathBuf, String)
     Ok(stores::name_of(root, file).map(|name| (root.to_owned(), name)))
 }
 
-/// Whether a server has a data folder open just now.
-///
-/// # Errors
-/// Those of the disk.
-pub fn is_in_use(disk: &dyn Disk, root: &Path) -> Result<bool> {
-    let lock = root.join(LOCK_FILE);
-    let failed = |operation| {
-        let lock = &lock;
-        move |error| stores::failed(operation, lock, error)
-    };
-    if !disk.exists(&lock).map_err(failed("look for"))? {
-        return Ok(false);
-    }
-    let file = disk.open(&lock, OpenMode::Read).map_err(failed("open"))?;
-    // The lock goes again with the descriptor.
-    Ok(!file.try_lock().map_err(failed("lock"))?)
-}
-
 /// Opens a database file to be read, as of its last commit. A server may have it open; nothing is written
 /// to it, and every write is refused. `name` is what the database is called in what is read of it.
 ///
@@ -97,7 +76,7 @@ pub fn is_in_use(disk: &dyn Disk, root: &Path) -> Result<bool> {
 pub fn open_read_only(disk: &dyn Disk, file: &Path, name: &str) -> Result<Arc<Database>> {
     let store = ReadOnlyFile::open(disk, file)?;
     let shared = Shared::new(DEFAULT_SECURITY.into(), AttachmentSettings::default());
-    Database::new(name.to_owned(), store, IndexPlace::nowhere(), shared)
+    Database::new(name.to_owned(), store, Arc::default(), IndexPlace::nowhere(), shared)
 }
 
 /// An error of the reader or writer that lines come from or go to.

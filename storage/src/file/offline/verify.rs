@@ -6,6 +6,7 @@ mod rows;
 use std::{io::Read, path::Path};
 
 use super::{
+    super::header::FIRST_FRAME,
     Content, Progress,
     read_only::{Examined, FileEnd, ReadOnlyFile},
 };
@@ -75,8 +76,7 @@ impl Verification {
     /// Takes note of damage; other errors come back.
     fn note(&mut self, error: Error, place: &str) -> Result<()> {
         let Error::Corrupt { offset, what, .. } = error else { return Err(error) };
-        let what = if place.is_empty() { what.to_owned() } else { format!("{place}: {what}") };
-        self.add(offset, 0, what);
+        self.add(offset, 0, format!("{place}: {what}"));
         Ok(())
     }
 }
@@ -97,10 +97,11 @@ pub fn verify(
     let mut report = Verification::default();
     let examined = match Examined::open(disk, path) {
         Ok(examined) => examined,
-        Err(error) => {
-            report.note(error, "")?;
+        Err(Error::Corrupt { offset, what, .. }) => {
+            report.add(offset, FIRST_FRAME, what);
             return Ok(report);
         }
+        Err(error) => return Err(error),
     };
     let opened = match ReadOnlyFile::found(examined.clone()) {
         Ok(opened) => Some(opened),

@@ -15,7 +15,7 @@ use crate::{
     disk::read_exact_at,
     error::Result,
     file::{
-        frame::{FrameHeader, Kind},
+        frame::{Chain, FrameHeader, Kind},
         header::{HEADER_BYTES, SUMMED_BYTES},
         record::{CheckpointRecord, CommitHead},
         scan::Scan,
@@ -149,7 +149,7 @@ impl Order<'_> {
         &mut self,
         found: &FoundFrame,
         payload: &[u8],
-    ) -> (Option<super::super::super::frame::Chain>, Option<&'static str>) {
+    ) -> (Option<Chain>, Option<&'static str>) {
         self.report.commits += 1;
         let Some((head, edits)) = CommitHead::decode(payload) else {
             return (None, Some("it is too short"));
@@ -185,7 +185,7 @@ impl Order<'_> {
         &mut self,
         found: &FoundFrame,
         payload: &[u8],
-    ) -> (Option<super::super::super::frame::Chain>, Option<&'static str>) {
+    ) -> (Option<Chain>, Option<&'static str>) {
         let Some(record) = CheckpointRecord::decode(payload) else {
             return (None, Some("it cannot be read"));
         };
