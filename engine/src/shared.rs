@@ -26,8 +26,10 @@ pub(crate) struct Shared {
     pub(crate) hooks: WriteHooks,
     /// What brings indexes up to date while nobody asks.
     pub(crate) background: Arc<Background>,
-    /// The threads that change indexes.
+    /// The threads that change indexes,
     pub(crate) indexer: Arc<Indexer>,
+    /// and those that build or rewrite them, which takes longer.
+    pub(crate) builder: Arc<Indexer>,
     attachments: RwLock<Arc<AttachmentSettings>>,
     /// The settings, and how often they or the interpreters were renewed.
     javascript: RwLock<(Arc<JsSettings>, u64)>,
@@ -43,6 +45,7 @@ impl Shared {
             hooks: WriteHooks::default(),
             background: Arc::default(),
             indexer: Arc::default(),
+            builder: Arc::default(),
             attachments: RwLock::new(Arc::new(attachments)),
             javascript: RwLock::default(),
             views: RwLock::default(),

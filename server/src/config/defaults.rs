@@ -93,6 +93,7 @@ query_limit = infinity
 [query]
 serve_old = false
 build_threads = 0
+concurrent_builds = 2
 build_memory = 67108864
 
 [ken]

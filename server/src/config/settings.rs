@@ -299,6 +299,7 @@ fn views(layers: &Layers) -> Result<ViewSettings, ConfigError> {
         },
         build_memory_bytes: query.number("build_memory")?,
         concurrent_updates: ken.number("limit")?,
+        concurrent_builds: query.number("concurrent_builds")?,
         reduce_limits: ReduceLimits {
             on_overflow,
             threshold_bytes: reduce.number("reduce_limit_threshold")?,
