@@ -61,7 +61,7 @@ impl Record {
     ) -> hyper::Response<Exchange> {
         self.line.answered(request, &response);
         response.map(|body| {
-            self.complete = body.is_end_stream() || request.head_only;
+            self.complete = body.is_empty() || request.head_only;
             Exchange { body, record: self }
         })
     }
@@ -100,7 +100,7 @@ impl Body for Exchange {
                 let sent = frame.data_ref().map_or(0, |data| data.len() as u64);
                 self.record.line.sent(sent);
                 // hyper doesn't ask again once it knows that this was all.
-                self.record.complete = self.body.is_end_stream();
+                self.record.complete = self.body.is_empty();
             }
             _ => {}
         }

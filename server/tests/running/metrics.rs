@@ -18,6 +18,11 @@ fn requests_are_counted_where_couchdb_counts_them() {
     assert_eq!(stat("httpd_status_codes/404")["type"], "counter");
     assert!(stat("request_time")["value"]["n"].as_u64().unwrap() >= 2);
     assert_eq!(stat("no/such/thing"), serde_json::Value::Null);
+    // Long answers of known and of unknown length are complete when all of them was sent.
+    server.ask("PUT", "/db/doc/file", &"x".repeat(300_000)).expect(201);
+    assert_eq!(server.ask("GET", "/db/doc/file", "").expect(200).body.len(), 300_000);
+    server.ask("GET", "/db/doc?attachments=true", "").expect(200);
+    assert_eq!(stat("httpd/aborted_requests")["value"], 0);
     let text = server.ask("GET", "/_node/_local/_prometheus", "").expect(200);
     assert_eq!(text.header("content-type"), Some("text/plain; version=2.0"));
     assert!(text.text().contains("couchdb_httpd_status_codes{code=\"404\"} 1"), "{}", text.text());
