@@ -15,6 +15,7 @@ use crate::config::{Config, ConfigError, Settings};
 use crate::http::Failure;
 use crate::logging;
 use crate::metrics::Metrics;
+use crate::per_user::PerUser;
 use crate::uuids::Uuids;
 
 /// The name this one node answers to where CouchDB's API names nodes.
@@ -25,6 +26,7 @@ pub struct App {
     config: Config,
     settings: ArcSwap<Settings>,
     accounts: Accounts,
+    per_user: Arc<PerUser>,
     databases: Arc<Databases>,
     uuids: Uuids,
     address: OnceLock<SocketAddr>,
@@ -42,9 +44,12 @@ impl App {
     ///
     /// When the system has no random numbers to give.
     pub fn new(config: Config, databases: Arc<Databases>) -> Result<Arc<Self>, getrandom::Error> {
+        let settings = config.settings();
+        let (users, per_user) = (auth::users_database(&settings), &settings.accounts.per_user);
         let app = Self {
-            settings: ArcSwap::from_pointee(config.settings()),
-            accounts: Accounts::new(&config)?,
+            per_user: Arc::new(PerUser::new(Arc::clone(&databases), users, per_user)),
+            settings: ArcSwap::from_pointee(settings),
+            accounts: Accounts::new(&config, &databases)?,
             config,
             databases,
             uuids: Uuids::new()?,
@@ -72,6 +77,11 @@ impl App {
     /// The accounts.
     pub fn accounts(&self) -> &Accounts {
         &self.accounts
+    }
+
+    /// What gives every user a database.
+    pub fn per_user(&self) -> &Arc<PerUser> {
+        &self.per_user
     }
 
     /// The databases.
@@ -129,7 +139,7 @@ impl App {
     ) -> Result<Option<String>, ConfigError> {
         let hashed = match value {
             Some(password) if section == "admins" => {
-                auth::hash_unless_hashed(password, self.settings().password_iterations)?
+                auth::hash_unless_hashed(password, &self.settings().accounts.passwords)?
             }
             _ => None,
         };
@@ -165,9 +175,10 @@ impl App {
             log: Arc::new(|message| tracing::info!(target: "settee::functions", "{message}")),
             ..JsSettings::default()
         });
+        self.accounts.reload(&self.config, &settings);
+        self.per_user.configure(auth::users_database(&settings), &settings.accounts.per_user);
         self.databases.set_view_settings(settings.views.clone());
         self.settings.store(Arc::new(settings));
-        self.accounts.reload(&self.config);
         logging::follow(&self.config);
         self.changes.send_modify(|changes| *changes = changes.wrapping_add(1));
     }

@@ -165,7 +165,9 @@ pub fn serve(
         let metrics = metrics.map(|(host, port)| self::address(host, *port)).transpose()?;
         let metrics = server.bind_metrics(metrics)?;
         announce(app.address(), tls, metrics, first_admin.as_ref())?;
+        let per_user = tokio::spawn(Arc::clone(app.per_user()).follow(Arc::clone(&app)));
         server.run(signal()).await;
+        drop(per_user.await);
         Ok::<_, Box<dyn Error>>(())
     })?;
     tracing::info!("closing the databases");

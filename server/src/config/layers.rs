@@ -154,7 +154,7 @@ impl Layers {
         find(&self.given, section, key)
     }
 
-    /// A whole section: whatever keys it has mean something.
+    /// A whole section, empty when there is none of that name: whatever keys it has mean something.
     pub(super) fn section(&self, name: &str) -> BTreeMap<String, String> {
         self.note(name, "");
         let mut pairs = self.defaults.get(name).cloned().unwrap_or_default();

@@ -10,6 +10,7 @@
 //!
 //! What an option does is not here: whoever acts on it reads [`Settings`].
 
+mod accounts;
 mod browser;
 mod catalog;
 mod check;
@@ -22,8 +23,13 @@ mod network;
 mod proxy;
 pub mod secrets;
 mod settings;
+mod term;
 mod vhosts;
 
+pub use accounts::{
+    AccountSettings, Handler, HashFunction, JwtSettings, PasswordPolicy, PasswordScheme,
+    PerUserSettings, ProxySettings,
+};
 pub use browser::BrowserSettings;
 pub use check::Findings;
 pub use cors::{CorsPolicy, CorsSettings};

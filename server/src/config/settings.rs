@@ -3,6 +3,7 @@
 use http::HeaderName;
 use settee_engine::view::{OnOverflow, ReduceLimits, ViewSettings};
 
+use super::accounts::AccountSettings;
 use super::browser::BrowserSettings;
 use super::cors::CorsSettings;
 use super::layers::{ConfigError, Layers};
@@ -95,8 +96,8 @@ pub struct Settings {
     pub authentication_redirect: String,
     /// `[chttpd_auth] authentication_db`, if given.
     pub authentication_db: Option<String>,
-    /// `[chttpd_auth] iterations` of PBKDF2 for new password hashes.
-    pub password_iterations: u32,
+    /// Who may come in how.
+    pub accounts: AccountSettings,
     /// `[chttpd_auth_lockout] mode`.
     pub lockout_mode: LockoutMode,
     /// `[chttpd_auth_lockout] threshold`: wrong passwords after which an account is locked for
@@ -243,7 +244,7 @@ impl Settings {
             same_site: auth.text("same_site"),
             authentication_redirect: auth.text("authentication_redirect").unwrap_or_default(),
             authentication_db: auth.text("authentication_db"),
-            password_iterations: auth.number("iterations")?,
+            accounts: AccountSettings::read(layers)?,
             lockout_mode: lockout.lockout_mode()?,
             lockout_threshold: lockout.number("threshold")?,
             lockout_lifetime_ms: lockout.number("max_lifetime")?,
@@ -298,6 +299,7 @@ fn views(layers: &Layers) -> Result<ViewSettings, ConfigError> {
         },
         build_memory_bytes: query.number("build_memory")?,
         concurrent_updates: ken.number("limit")?,
+        concurrent_builds: query.number("concurrent_builds")?,
         reduce_limits: ReduceLimits {
             on_overflow,
             threshold_bytes: reduce.number("reduce_limit_threshold")?,

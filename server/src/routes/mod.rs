@@ -23,8 +23,10 @@ mod revs;
 mod security;
 mod server;
 mod session;
+mod users;
 mod utils;
 mod view;
+mod visible;
 mod write;
 
 use std::sync::Arc;

@@ -140,6 +140,11 @@ impl Connection {
         bytes
     }
 
+    /// Reads exactly these bytes.
+    pub(crate) fn read_exact(&mut self, bytes: &mut [u8]) {
+        self.reader.read_exact(bytes).unwrap();
+    }
+
     /// Whether the server has closed the connection, or does so now.
     pub(crate) fn is_closed(&mut self) -> bool {
         !matches!(self.reader.fill_buf(), Ok(bytes) if !bytes.is_empty())

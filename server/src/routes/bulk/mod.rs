@@ -25,7 +25,8 @@ pub(crate) async fn bulk_docs(request: &mut Request, database: &Arc<Database>) -
     let max_docs = request.app.settings().network.max_bulk_docs;
     let refusal = request.user().require_database_admin(database).err();
     let caller = request.user().caller().clone();
-    let (app, database) = (Arc::clone(&request.app), Arc::clone(database));
+    let (app, written) = (Arc::clone(&request.app), Arc::clone(database));
+    let turn = request.app.accounts().turn_to_write(database).await;
     let work = move || {
         let mut bulk = parse_bulk(&bytes, &limits)?;
         drop(bytes);
@@ -34,11 +35,14 @@ pub(crate) async fn bulk_docs(request: &mut Request, database: &Arc<Database>) -
         let sent = |document: &Document| (document.id.clone(), document.rev.clone());
         let sent: Vec<Sent> = bulk.docs.iter().map(sent).collect();
         let mode = if bulk.new_edits { WriteMode::Interactive } else { WriteMode::Replicated };
-        let results = write_all(&database, &caller, bulk.docs, mode, refusal)?;
+        let results = write_all(&written, &caller, bulk.docs, mode, refusal)?;
         let answer = if bulk.new_edits { every_result } else { refusals };
         Ok::<_, Failure>(answer(sent, results))
     };
-    Ok(Reply::json(201, blocking::run(move || Ok(work())).await??))
+    let json = blocking::run(move || Ok(work())).await??;
+    drop(turn);
+    request.app.per_user().catch_up(database).await;
+    Ok(Reply::json(201, json))
 }
 
 /// Refuses more items than `[couchdb] max_bulk_docs_count` or `max_bulk_get_count` allows.
