@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use http::HeaderValue;
 
 use super::layers::{ConfigError, Layers};
-use super::settings::Options;
+use super::settings::{Options, items};
 
 /// What sections for one host are called before the host's name.
 const HOST_SECTION: &str = "cors:";
@@ -103,11 +103,6 @@ impl CorsSettings {
         let name = host.split(':').next().unwrap_or_default();
         self.enabled.then(|| self.hosts.get(name).unwrap_or(&self.general))
     }
-}
-
-fn items(text: &str) -> Vec<String> {
-    let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
-    entries.map(str::to_owned).collect()
 }
 
 #[cfg(test)]

@@ -369,8 +369,7 @@ impl<'l> Options<'l> {
 
     /// A list separated by commas.
     pub(super) fn list(&self, key: &str) -> Vec<String> {
-        let items = self.find(key).unwrap_or_default().split(',').map(str::trim);
-        items.filter(|item| !item.is_empty()).map(str::to_owned).collect()
+        items(self.find(key).unwrap_or_default())
     }
 
     fn header_names(&self, key: &str) -> Result<Vec<HeaderName>, ConfigError> {
@@ -418,6 +417,12 @@ impl<'l> Options<'l> {
             Some(other) => Err(self.wrong("format", other, "not a known way of writing ids")),
         }
     }
+}
+
+/// The items of a list separated by commas.
+pub(super) fn items(list: &str) -> Vec<String> {
+    let items = list.split(',').map(str::trim).filter(|item| !item.is_empty());
+    items.map(str::to_owned).collect()
 }
 
 #[cfg(test)]
