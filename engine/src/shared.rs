@@ -4,7 +4,12 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
-use crate::{attachment::AttachmentSettings, javascript::JsSettings, tasks::Tasks};
+use crate::{
+    attachment::AttachmentSettings,
+    javascript::JsSettings,
+    tasks::Tasks,
+    view::{ViewSettings, background::Background, indexer::Indexer},
+};
 
 /// Settings and services that all databases of a folder share.
 #[derive(Debug)]
@@ -13,22 +18,26 @@ pub(crate) struct Shared {
     pub(crate) default_security: Arc<str>,
     /// What runs in the background.
     pub(crate) tasks: Arc<Tasks>,
+    /// What brings indexes up to date while nobody asks.
+    pub(crate) background: Arc<Background>,
+    /// The threads that change indexes.
+    pub(crate) indexer: Arc<Indexer>,
     attachments: RwLock<Arc<AttachmentSettings>>,
     /// The settings, and how often they or the interpreters were renewed.
     javascript: RwLock<(Arc<JsSettings>, u64)>,
+    views: RwLock<Arc<ViewSettings>>,
 }
 
 impl Shared {
-    pub(crate) fn new(
-        default_security: Arc<str>,
-        attachments: AttachmentSettings,
-        javascript: JsSettings,
-    ) -> Arc<Self> {
+    pub(crate) fn new(default_security: Arc<str>, attachments: AttachmentSettings) -> Arc<Self> {
         Arc::new(Shared {
             default_security,
             tasks: Arc::default(),
+            background: Arc::default(),
+            indexer: Arc::default(),
             attachments: RwLock::new(Arc::new(attachments)),
-            javascript: RwLock::new((Arc::new(javascript), 0)),
+            javascript: RwLock::default(),
+            views: RwLock::default(),
         })
     }
 
@@ -47,11 +56,11 @@ impl Shared {
         self.javascript.read().1
     }
 
-    /// Replaces the settings if they set other limits; functions are compiled anew then.
+    /// Replaces the settings; functions are compiled anew if these set other limits, or are the first.
     pub(crate) fn set_javascript(&self, settings: JsSettings) {
         let mut javascript = self.javascript.write();
         let (known, epoch) = &*javascript;
-        if !known.same_limits(&settings) {
+        if *epoch == 0 || !known.same_limits(&settings) {
             *javascript = (Arc::new(settings), epoch + 1);
         }
     }
@@ -59,6 +68,15 @@ impl Shared {
     /// Has functions compiled anew when they are called again.
     pub(crate) fn renew_javascript(&self) {
         self.javascript.write().1 += 1;
+    }
+
+    /// How indexes are built and served.
+    pub(crate) fn view_settings(&self) -> Arc<ViewSettings> {
+        Arc::clone(&self.views.read())
+    }
+
+    pub(crate) fn set_view_settings(&self, settings: ViewSettings) {
+        *self.views.write() = Arc::new(settings);
     }
 
     pub(crate) fn set_attachment_settings(&self, settings: AttachmentSettings) {

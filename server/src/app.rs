@@ -148,6 +148,7 @@ impl App {
             log: Arc::new(|message| tracing::info!(target: "settee::functions", "{message}")),
             ..JsSettings::default()
         });
+        self.databases.set_view_settings(settings.views.clone());
         self.settings.store(Arc::new(settings));
         self.accounts.reload(&self.config);
     }

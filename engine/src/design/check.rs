@@ -6,15 +6,13 @@ use crate::{
     error::{Error, Result},
     javascript::{FunctionSource, JsError, JsSettings, check_function},
     json::{Object, Value},
+    view::ReduceSpec,
 };
 
 /// The language of design documents that name none.
 pub(super) const JAVASCRIPT: &str = "javascript";
 /// The language of design documents whose views are Mango indexes.
 pub(super) const QUERY: &str = "query";
-
-/// Highest N of the reducers `_top_N` and `_bottom_N`.
-const MAX_RANK: u32 = 100;
 
 /// Checks a design document's body. Compiles functions of views; other functions are compiled when they
 /// are first called.
@@ -102,6 +100,11 @@ fn check_members(members: &Object, language: &str) -> Result<()> {
             typed(value, name, types)?;
         }
     }
+    for name in ["local_seq", "include_design", "partitioned"] {
+        if let Some(option) = members.get("options").and_then(|options| options.get(name)) {
+            typed(option, &format!("options.{name}"), &[Type::Boolean])?;
+        }
+    }
     for name in ["filters", "lists", "shows", "updates"] {
         let Some(functions) = members.get(name) else { continue };
         let functions = typed(functions, name, &[Type::Object])?.as_object();
@@ -126,25 +129,7 @@ fn check_view(name: &str, view: &Value, language: &str) -> Result<()> {
     }
     let Some(reduce) = view.get("reduce") else { return Ok(()) };
     let reduce = typed(reduce, &format!("{path}.reduce"), &[Type::String])?;
-    reduce.as_str().map_or(Ok(()), check_built_in)
-}
-
-/// Checks the name of a built-in reducer; what follows the name does not count.
-fn check_built_in(reduce: &str) -> Result<()> {
-    let Some(name) = reduce.strip_prefix('_') else { return Ok(()) };
-    let word = name.split(|byte: char| !byte.is_ascii_alphanumeric() && byte != '_').next();
-    let word = word.unwrap_or_default();
-    if let Some(rank) = word.strip_prefix("top_").or_else(|| word.strip_prefix("bottom_")) {
-        return match rank.parse::<u32>() {
-            Ok(1..=MAX_RANK) => Ok(()),
-            Ok(_) => Err(invalid("rank value must be between 1 and 100")),
-            Err(_) => Err(invalid("invalid rank reducer")),
-        };
-    }
-    match word {
-        "sum" | "count" | "stats" | "approx_count_distinct" | "first" | "last" => Ok(()),
-        _ => Err(invalid(format!("`{reduce}` is not a supported reduce function."))),
-    }
+    reduce.as_str().map_or(Ok(()), |text| ReduceSpec::parse(text).map(drop).map_err(invalid))
 }
 
 fn compile(settings: &JsSettings, name: &str, view: &Value, kind: &str) -> Result<()> {
@@ -185,6 +170,10 @@ mod tests {
             (r#"{"views":{"x":{}}}"#, "View `x` must contain map function"),
             (r#"{"rewrites":{}}"#, "`rewrites` field must have array or string type"),
             (r#"{"shows":{"x":1}}"#, "`shows.x` field must have string or object type"),
+            (
+                r#"{"options":{"include_design":"x"}}"#,
+                "`options.include_design` field must have boolean type",
+            ),
             (r#"{"views":{"x":{"map":""}}}"#, "missing function"),
             (
                 r#"{"views":{"x":{"map":"x=>1","reduce":"_nosuch"}}}"#,

@@ -1,6 +1,9 @@
 //! From values of the interpreter to CouchDB's JSON, and what was thrown.
 
-use rquickjs::{Array, CatchResultExt, CaughtError, Ctx, Error, String as JsString, Type, Value};
+use rquickjs::{
+    Array, CatchResultExt, CaughtError, Ctx, Error, Function, Object, String as JsString, Type,
+    Value, function::This,
+};
 
 use super::simple::Emitted;
 use crate::json::{self, Scanner, number};
@@ -62,13 +65,9 @@ pub(super) fn lossy(string: &JsString<'_>) -> String {
 }
 
 fn well_formed(string: &JsString<'_>) -> rquickjs::Result<String> {
-    let method: rquickjs::Function<'_> = string
-        .ctx()
-        .globals()
-        .get::<_, rquickjs::Object<'_>>("String")?
-        .get::<_, rquickjs::Object<'_>>("prototype")?
-        .get("toWellFormed")?;
-    method.call((rquickjs::function::This(string.clone()),))
+    let text: Object<'_> = string.ctx().globals().get("String")?;
+    let prototype: Object<'_> = text.get("prototype")?;
+    prototype.get::<_, Function<'_>>("toWellFormed")?.call((This(string.clone()),))
 }
 
 /// An error object, which JSON.stringify would lose.
@@ -122,11 +121,11 @@ fn replace_halves(text: &[u8]) -> Option<Vec<u8>> {
             }
             _ => {
                 let length = escape.len().min(2);
-                out.extend_from_slice(&escape[..length]);
+                out.extend_from_slice(escape.get(..length).unwrap_or_default());
                 length
             }
         };
-        rest = &escape[length..];
+        rest = escape.get(length..).unwrap_or_default();
     }
     out.extend_from_slice(rest);
     Some(out)

@@ -1,7 +1,7 @@
 //! An interpreter with its limits.
 //!
 //! It has one realm (a set of globals and built-ins) for documents, see `vault.js`, and one for each
-//! function, see `environment.js`. As in CouchDB, a function finds documents to be made of other
+//! function, see `environment.js`; `guard.js` keeps both from what cannot be interrupted. As in CouchDB, a function finds documents to be made of other
 //! built-ins than its own, and can change nothing but its own.
 
 use std::{
@@ -99,7 +99,12 @@ impl Sandbox {
         let watched = Arc::clone(&clock);
         runtime.set_interrupt_handler(Some(Box::new(move || watched.is_over())));
         let documents = Context::custom::<Builtins>(&runtime).map_err(failed)?;
-        documents.with(|ctx| evaluate::<()>(&ctx, include_str!("vault.js"))).map_err(failed)?;
+        documents
+            .with(|ctx| {
+                evaluate::<()>(&ctx, include_str!("guard.js"))?;
+                evaluate::<()>(&ctx, include_str!("vault.js"))
+            })
+            .map_err(failed)?;
         let settings = settings.clone();
         let list = Arc::default();
         Ok(Sandbox {
@@ -207,6 +212,7 @@ impl Sandbox {
             row
         });
         outside.set("next", function?)?;
+        evaluate::<()>(realm, include_str!("guard.js"))?;
         let furnish: Function<'js> = evaluate(realm, include_str!("environment.js"))?;
         furnish.call((design, rows, outside))
     }

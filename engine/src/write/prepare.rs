@@ -78,13 +78,19 @@ impl Plan {
     ) -> Result<Self> {
         let count = docs.len();
         docs.iter().try_for_each(|doc| database.check_writable(doc))?;
+        let validators = match docs.iter().any(|doc| DocKind::of(&doc.id) == DocKind::Normal) {
+            true => database.validators()?,
+            false => None,
+        };
         let checked = database.looks_up_first()
+            || validators.is_some()
             || docs.iter().any(|doc| !doc.attachments.is_empty() || is_design(&doc.id));
         let mut prepared = Vec::with_capacity(count);
         for (place, doc) in docs.into_iter().enumerate() {
             prepared.push(Prepared::new(database, place, doc, mode)?);
         }
-        let refused = validate::refuse(database, caller, &mut prepared, (mode, checked))?;
+        let refused =
+            validate::refuse(database, caller, &mut prepared, (mode, checked), validators)?;
         // CouchDB gives sequences in the order of ids. The sort is stable, so that of several
         // documents with one id the first stays in front.
         prepared.sort_by(|a, b| a.id.cmp(&b.id));

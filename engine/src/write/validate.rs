@@ -37,11 +37,8 @@ pub(super) fn refuse(
     caller: &Caller,
     prepared: &mut Vec<Prepared>,
     (mode, checked): (WriteMode, bool),
+    validators: Option<Arc<Validators>>,
 ) -> Result<Vec<(usize, Error)>> {
-    let validators = match prepared.iter().any(|doc| DocKind::of(&doc.id) == DocKind::Normal) {
-        true => database.validators()?,
-        false => None,
-    };
     let is_design = |doc: &Prepared| DocKind::of(&doc.id) == DocKind::Design && !doc.deleted;
     if validators.is_none() && !prepared.iter().any(is_design) {
         return Ok(Vec::new());
@@ -54,7 +51,7 @@ pub(super) fn refuse(
         mode,
         checked,
     };
-    let mut refused = Vec::new();
+    let mut refused: Vec<(usize, Error)> = Vec::new();
     for doc in prepared.iter() {
         if let Err(error) = gate.admit(doc) {
             match error {
@@ -63,7 +60,8 @@ pub(super) fn refuse(
             }
         }
     }
-    prepared.retain(|doc| !refused.iter().any(|(place, _)| *place == doc.place));
+    // Places ascend, for nothing has sorted the documents yet.
+    prepared.retain(|doc| refused.binary_search_by_key(&doc.place, |(place, _)| *place).is_err());
     Ok(refused)
 }
 

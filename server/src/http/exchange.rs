@@ -62,6 +62,7 @@ pub(super) async fn answer(
         peer,
         head_only: method == http::Method::HEAD,
         rewrites: 0,
+        rewritten: false,
         requested: None,
     };
     let work = AssertUnwindSafe(run(&mut request, &settings)).catch_unwind();

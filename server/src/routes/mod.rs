@@ -24,6 +24,7 @@ mod security;
 mod server;
 mod session;
 mod utils;
+mod view;
 mod write;
 
 use std::sync::Arc;
@@ -36,6 +37,16 @@ use crate::http::{Failure, Method, Outcome, Path, Reply, Request};
 ///
 /// Whatever keeps the request from being answered, as the client is to be told.
 pub(crate) async fn answer(request: &mut Request) -> Outcome {
+    loop {
+        request.rewritten = false;
+        let outcome = dispatch(request).await;
+        if !request.rewritten {
+            return outcome;
+        }
+    }
+}
+
+async fn dispatch(request: &mut Request) -> Outcome {
     let path: Arc<Path> = request.path.clone();
     let segments: Vec<&[u8]> = path.segments().collect();
     match segments.as_slice() {

@@ -5,13 +5,14 @@
 //! at. The part holds conditions, literals, members, comparison, logic, arithmetic, variables, loops
 //! over arrays and `emit`; there is nothing in it that a document could be changed or state be kept with.
 //!
-//! * `syntax`, `parser`: from the text of a function to a program; any text outside that part is none
+//! * `syntax`, `parser`, `expression`: from the text of a function to a program; any text outside that part is none
 //! * `value`: values, and what they are as JSON
 //! * `run`: running a program. Where the language says something that is not built here (a conversion
 //!   between types, an exception), the run is given up, and the interpreter does that document
 //!
 //! The interpreter is the rule: a property test holds programs against it.
 
+mod expression;
 mod parser;
 mod run;
 mod syntax;

@@ -11,6 +11,7 @@ use std::thread;
 use parking_lot::Mutex;
 use settee_engine::javascript::{JsError, ListEnds};
 use settee_engine::json::{Object, Value};
+use settee_engine::view::{ViewHead, ViewSink};
 use settee_engine::{
     AllDocsHead, AllDocsQuery, Database, DesignDocument, Error, Namespace, Reader, RowSink,
 };
@@ -18,7 +19,7 @@ use settee_engine::{
 use super::{request_object, response::Response, show};
 use crate::http::stream::{self, BlockingWriter};
 use crate::http::{Failure, Method, Outcome, Request};
-use crate::routes::{all_docs, body};
+use crate::routes::{all_docs, body, view};
 
 /// Rows read ahead of the function.
 const ROWS_AHEAD: usize = 64;
@@ -44,7 +45,7 @@ pub(super) async fn answer(
         _ => return Err(Failure::method_not_allowed("GET,POST,HEAD")),
     };
     design.source(&["lists", &name])?;
-    let rows = rows(request, database, &view_design, view, &members)?;
+    let rows = rows(request, database, &view_design, view, &members).await?;
     let req = request_object::build(request, database, None, &sent)?;
     let run = Run { design, name, req, rows };
     let begun = Arc::new(Mutex::new(None));
@@ -54,11 +55,11 @@ pub(super) async fn answer(
     Response::read(&Value::from_canonical(head.as_bytes())?)?.into_reply_with(request, 200, body)
 }
 
-/// Gives the rows of a view to a sink, from one moment of the database.
-type Rows = Box<dyn FnOnce(&mut dyn RowSink) -> Result<(), Error> + Send>;
+/// Sends rows to the function, from one moment of the database.
+type Rows = Box<dyn FnOnce(&mut Sender) -> Result<(), Error> + Send>;
 
 /// The rows that the request asks for.
-fn rows(
+async fn rows(
     request: &Request,
     database: &Arc<Database>,
     view_design: &str,
@@ -66,12 +67,12 @@ fn rows(
     members: &Object,
 ) -> Result<Rows, Failure> {
     if view != b"_all_docs" {
-        database.design(view_design)?;
-        return Err(Failure::not_built("map/reduce views are"));
+        let rows = view::rows(request, database, view_design, view, members).await?;
+        return Ok(Box::new(move |sender| rows(sender)));
     }
     let query: AllDocsQuery = all_docs::query(request, members, Namespace::All)?;
     let reader: Reader = database.read()?;
-    Ok(Box::new(move |sink| reader.all_docs(&query, sink)))
+    Ok(Box::new(move |sender| reader.all_docs(&query, sender)))
 }
 
 /// What comes from the thread that reads rows.
@@ -104,6 +105,21 @@ impl RowSink for Sender {
 
     fn row(&mut self, json: &[u8]) -> ControlFlow<()> {
         self.send(Piece::Row(String::from_utf8_lossy(json).into_owned()))
+    }
+}
+
+impl ViewSink for Sender {
+    fn head(&mut self, head: &ViewHead) -> ControlFlow<()> {
+        let mut members = Object::new();
+        if let Some((total_rows, offset)) = head.counts {
+            members.insert("total_rows", total_rows);
+            members.insert("offset", offset);
+        }
+        self.send(Piece::Head(Value::from(members).to_json()))
+    }
+
+    fn row(&mut self, json: &[u8]) -> ControlFlow<()> {
+        RowSink::row(self, json)
     }
 }
 

@@ -18,6 +18,7 @@ use http::StatusCode;
 use serde_json::Value;
 use settee_engine::{Database, GetOptions};
 
+use super::view;
 use crate::http::{Failure, Method, Outcome, Reply, Request, percent};
 
 /// Whether this is the id of a design document.
@@ -28,6 +29,10 @@ pub(crate) fn is_design(id: &str) -> bool {
 /// A path below a design document that is no attachment.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Function {
+    /// `_view`
+    View,
+    /// `_info`
+    Info,
     /// `_show`
     Show,
     /// `_list`
@@ -54,8 +59,8 @@ pub(super) fn function(rest: &[&[u8]]) -> Option<Function> {
         b"_list" => Some(Function::List),
         b"_update" => Some(Function::Update),
         b"_rewrite" => Some(Function::Rewrite),
-        b"_info" => missing("GET", "map/reduce views are"),
-        b"_view" => missing("GET,POST,HEAD", "map/reduce views are"),
+        b"_view" => Some(Function::View),
+        b"_info" => Some(Function::Info),
         b"_search" | b"_nouveau" => missing("", SEARCH),
         b"_search_info" | b"_search_disk_size" | b"_nouveau_info" => missing("GET", SEARCH),
         b"_geo" => missing("", "geographic search is"),
@@ -84,13 +89,20 @@ pub(super) async fn call(
         database.read()?.get(id, &GetOptions::default())?;
         return Err(Failure::not_built(what));
     }
+    match function {
+        Function::View => return view::answer(request, database, id, rest).await,
+        Function::Info => return view::info(request, database, id, rest).await,
+        _ => {}
+    }
     let design = database.design(id)?;
     match function {
         Function::Show => show::answer(request, database, design, rest).await,
         Function::List => list::answer(request, database, design, rest).await,
         Function::Update => update::answer(request, database, design, rest).await,
         Function::Rewrite => rewrite::answer(request, database, design, rest).await,
-        Function::Missing { what, .. } => Err(Failure::not_built(what)),
+        Function::View | Function::Info | Function::Missing { .. } => {
+            Err(Failure::not_found("missing"))
+        }
     }
 }
 
