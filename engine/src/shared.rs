@@ -7,8 +7,10 @@ use parking_lot::RwLock;
 use crate::{
     attachment::AttachmentSettings,
     javascript::JsSettings,
+    securities::Securities,
     tasks::Tasks,
     view::{ViewSettings, background::Background, indexer::Indexer},
+    write::hook::WriteHooks,
 };
 
 /// Settings and services that all databases of a folder share.
@@ -18,10 +20,16 @@ pub(crate) struct Shared {
     pub(crate) default_security: Arc<str>,
     /// What runs in the background.
     pub(crate) tasks: Arc<Tasks>,
+    /// The security objects of databases, open or not.
+    pub(crate) securities: Securities,
+    /// Rules of the server's own databases.
+    pub(crate) hooks: WriteHooks,
     /// What brings indexes up to date while nobody asks.
     pub(crate) background: Arc<Background>,
-    /// The threads that change indexes.
+    /// The threads that change indexes,
     pub(crate) indexer: Arc<Indexer>,
+    /// and those that build or rewrite them, which takes longer.
+    pub(crate) builder: Arc<Indexer>,
     attachments: RwLock<Arc<AttachmentSettings>>,
     /// The settings, and how often they or the interpreters were renewed.
     javascript: RwLock<(Arc<JsSettings>, u64)>,
@@ -33,8 +41,11 @@ impl Shared {
         Arc::new(Shared {
             default_security,
             tasks: Arc::default(),
+            securities: Securities::default(),
+            hooks: WriteHooks::default(),
             background: Arc::default(),
             indexer: Arc::default(),
+            builder: Arc::default(),
             attachments: RwLock::new(Arc::new(attachments)),
             javascript: RwLock::default(),
             views: RwLock::default(),

@@ -13,6 +13,9 @@ use tokio::sync::watch;
 use crate::auth::{self, Accounts};
 use crate::config::{Config, ConfigError, Settings};
 use crate::http::Failure;
+use crate::logging;
+use crate::metrics::Metrics;
+use crate::per_user::PerUser;
 use crate::uuids::Uuids;
 
 /// The name this one node answers to where CouchDB's API names nodes.
@@ -23,11 +26,15 @@ pub struct App {
     config: Config,
     settings: ArcSwap<Settings>,
     accounts: Accounts,
+    per_user: Arc<PerUser>,
     databases: Arc<Databases>,
     uuids: Uuids,
     address: OnceLock<SocketAddr>,
     started: Instant,
     stopping: watch::Sender<bool>,
+    metrics: Metrics,
+    /// Counts the changes of the configuration.
+    changes: watch::Sender<u64>,
 }
 
 impl App {
@@ -37,15 +44,20 @@ impl App {
     ///
     /// When the system has no random numbers to give.
     pub fn new(config: Config, databases: Arc<Databases>) -> Result<Arc<Self>, getrandom::Error> {
+        let settings = config.settings();
+        let (users, per_user) = (auth::users_database(&settings), &settings.accounts.per_user);
         let app = Self {
-            settings: ArcSwap::from_pointee(config.settings()),
-            accounts: Accounts::new(&config)?,
+            per_user: Arc::new(PerUser::new(Arc::clone(&databases), users, per_user)),
+            settings: ArcSwap::from_pointee(settings),
+            accounts: Accounts::new(&config, &databases)?,
             config,
             databases,
             uuids: Uuids::new()?,
             address: OnceLock::new(),
             started: Instant::now(),
             stopping: watch::Sender::new(false),
+            metrics: Metrics::default(),
+            changes: watch::Sender::new(0),
         };
         app.apply();
         Ok(Arc::new(app))
@@ -65,6 +77,11 @@ impl App {
     /// The accounts.
     pub fn accounts(&self) -> &Accounts {
         &self.accounts
+    }
+
+    /// What gives every user a database.
+    pub fn per_user(&self) -> &Arc<PerUser> {
+        &self.per_user
     }
 
     /// The databases.
@@ -92,6 +109,16 @@ impl App {
         NODE_NAME
     }
 
+    /// What the server counts.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Tells whoever waits for it that the configuration has changed or was read again.
+    pub fn configuration_changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
     /// When the server started.
     pub fn started(&self) -> Instant {
         self.started
@@ -112,7 +139,7 @@ impl App {
     ) -> Result<Option<String>, ConfigError> {
         let hashed = match value {
             Some(password) if section == "admins" => {
-                auth::hash_unless_hashed(password, self.settings().password_iterations)?
+                auth::hash_unless_hashed(password, &self.settings().accounts.passwords)?
             }
             _ => None,
         };
@@ -148,9 +175,12 @@ impl App {
             log: Arc::new(|message| tracing::info!(target: "settee::functions", "{message}")),
             ..JsSettings::default()
         });
+        self.accounts.reload(&self.config, &settings);
+        self.per_user.configure(auth::users_database(&settings), &settings.accounts.per_user);
         self.databases.set_view_settings(settings.views.clone());
         self.settings.store(Arc::new(settings));
-        self.accounts.reload(&self.config);
+        logging::follow(&self.config);
+        self.changes.send_modify(|changes| *changes = changes.wrapping_add(1));
     }
 
     /// The address the server listens on.

@@ -2,8 +2,8 @@
 //!
 //! A request's way through the house: [`http`] takes it from the connection, [`auth`] says who
 //! asks, `routes` finds the handler and the handler makes one call on the engine. [`config`] holds
-//! the options, [`app`] what all requests share; [`cli`], [`commands`], [`startup`] and [`descriptors`]
-//! are the binary's.
+//! the options, [`app`] what all requests share; [`per_user`] gives every user a database; [`cli`],
+//! [`commands`], [`startup`] and [`descriptors`] are the binary's.
 
 pub mod app;
 pub mod auth;
@@ -12,6 +12,10 @@ pub mod commands;
 pub mod config;
 pub mod descriptors;
 pub mod http;
+pub mod logging;
+pub mod metrics;
+pub mod per_user;
+mod proxy;
 mod routes;
 pub mod startup;
 pub mod uuids;

@@ -32,6 +32,11 @@ impl Target {
         Ok(Target { authority: authority.to_owned(), authorization })
     }
 
+    /// The same server with these header lines instead of name and password.
+    pub(crate) fn with(&self, headers: &str) -> Self {
+        Target { authority: self.authority.clone(), authorization: headers.to_owned() }
+    }
+
     pub(crate) async fn connect(&self) -> Outcome<Client> {
         let stream = TcpStream::connect(&self.authority).await?;
         stream.set_nodelay(true)?;
@@ -62,6 +67,8 @@ pub(crate) struct Answer {
     pub(crate) body_bytes: u64,
     /// Line ends seen in the body: rows of a listing.
     pub(crate) lines: u64,
+    /// The cookie it sets, without its attributes.
+    pub(crate) cookie: Option<String>,
     /// The first bytes of the body.
     pub(crate) head: Vec<u8>,
 }
@@ -88,7 +95,7 @@ impl Client {
     /// Sends a GET whose answer does not end, and reads its head.
     pub(crate) async fn follow(&mut self, path: &str) -> Outcome<()> {
         self.send("GET", path, b"").await?;
-        let (status, _) = self.head().await?;
+        let (status, ..) = self.head().await?;
         if status == 200 { Ok(()) } else { Err(format!("GET {path}: {status}").into()) }
     }
 
@@ -96,7 +103,8 @@ impl Client {
     pub(crate) async fn next_line(&mut self) -> Outcome<String> {
         loop {
             let size = self.chunk_size().await?;
-            let mut piece = Answer { status: 0, body_bytes: 0, lines: 0, head: Vec::new() };
+            let mut piece =
+                Answer { status: 0, body_bytes: 0, lines: 0, cookie: None, head: Vec::new() };
             self.body(size, &mut piece).await?;
             self.line().await?;
             let text = String::from_utf8(piece.head)?;
@@ -119,8 +127,8 @@ impl Client {
         Ok(self.stream.write_all(&self.request).await?)
     }
 
-    /// The status and the headers, in lower case.
-    async fn head(&mut self) -> Outcome<(u16, String)> {
+    /// The status, the headers in lower case, and the cookie that is set.
+    async fn head(&mut self) -> Outcome<(u16, String, Option<String>)> {
         let head_end = loop {
             let seen = &self.buffer[self.taken..self.filled];
             if let Some(at) = seen.windows(4).position(|four| four == b"\r\n\r\n") {
@@ -128,14 +136,17 @@ impl Client {
             }
             self.fill().await?;
         };
-        let head = std::str::from_utf8(&self.buffer[self.taken..head_end])?.to_ascii_lowercase();
+        let head = std::str::from_utf8(&self.buffer[self.taken..head_end])?;
+        let cookie = head.split("Set-Cookie: ").nth(1).or(head.split("set-cookie: ").nth(1));
+        let cookie = cookie.and_then(|rest| rest.split(';').next()).map(str::to_owned);
+        let head = head.to_ascii_lowercase();
         self.taken = head_end;
-        Ok((head.get(9..12).ok_or("no status")?.parse()?, head))
+        Ok((head.get(9..12).ok_or("no status")?.parse()?, head, cookie))
     }
 
     async fn answer(&mut self) -> Outcome<Answer> {
-        let (status, head) = self.head().await?;
-        let mut answer = Answer { status, body_bytes: 0, lines: 0, head: Vec::new() };
+        let (status, head, cookie) = self.head().await?;
+        let mut answer = Answer { status, body_bytes: 0, lines: 0, cookie, head: Vec::new() };
         let header = |name: &str| head.lines().find_map(|line| line.strip_prefix(name));
         if header("transfer-encoding: chunked").is_some() {
             while let size @ 1.. = self.chunk_size().await? {

@@ -9,10 +9,12 @@
 //! settee-load --spawn target/release/settee put get    only these workloads
 //! ```
 
+mod access;
 mod client;
 mod limits;
 mod many;
 mod spawn;
+mod views;
 mod workload;
 
 use std::{error::Error, time::Duration};
@@ -87,7 +89,9 @@ async fn run(options: Options) -> Outcome<()> {
         Workload::Puts,
         Workload::Bulk,
         Workload::Get,
+        Workload::Access,
         Workload::Scans,
+        Workload::Views,
         Workload::Growth,
         Workload::Idle,
     ];

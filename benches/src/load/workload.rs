@@ -11,9 +11,9 @@ use clap::ValueEnum;
 use tokio::task::LocalSet;
 
 use crate::{
-    Outcome,
+    Outcome, access,
     client::{Client, Target},
-    limits, report,
+    limits, report, views,
 };
 
 /// Documents a bulk request carries.
@@ -41,8 +41,12 @@ pub(crate) enum Workload {
     Bulk,
     /// GETs of one document each from many connections, and the same from a bare hyper server.
     Get,
+    /// Log-ins, and GETs by those who are known against GETs by nobody.
+    Access,
     /// _all_docs and _changes with include_docs.
     Scans,
+    /// Views: building, ranges, groups, scans.
+    Views,
     /// Bytes the file grows per single update.
     Growth,
     /// Memory of the server, with what the other workloads left.
@@ -63,7 +67,9 @@ impl Workload {
             }
             Workload::Bulk => bulk(target, plan).await,
             Workload::Get => get(target, plan).await,
+            Workload::Access => access::access(target, plan).await,
             Workload::Scans => scans(target, plan).await,
+            Workload::Views => views::run(target, plan).await,
             Workload::Growth => growth(target, plan).await,
             Workload::Idle => plan.server_pid.map_or(Ok(()), memory),
             Workload::Many | Workload::Feeds => Ok(()),
@@ -122,7 +128,12 @@ async fn fresh(client: &mut Client, name: &str) -> Outcome<()> {
 }
 
 /// Runs `work` on many connections at once until the time is up; returns calls per second.
-async fn hammer<F>(target: &Target, clients: usize, duration: Duration, work: F) -> Outcome<f64>
+pub(crate) async fn hammer<F>(
+    target: &Target,
+    clients: usize,
+    duration: Duration,
+    work: F,
+) -> Outcome<f64>
 where
     F: AsyncFn(&mut Client, usize) -> Outcome<()> + 'static,
 {
@@ -167,7 +178,7 @@ async fn puts(target: &Target, plan: &Plan, clients: usize, name: &str) -> Outco
     Ok(())
 }
 
-async fn fill(client: &mut Client, name: &str, documents: usize) -> Outcome<f64> {
+pub(crate) async fn fill(client: &mut Client, name: &str, documents: usize) -> Outcome<f64> {
     fresh(client, name).await?;
     // The requests are made before the clock starts: the load generator shares the machine.
     let batches: Vec<_> = (0..documents).step_by(BULK).map(batch).collect();

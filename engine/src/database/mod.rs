@@ -102,6 +102,7 @@ impl Database {
         let snapshot = store.snapshot()?;
         let identity = Identity::load(&*snapshot)?;
         let settings = Settings::load(&*snapshot, &shared.default_security)?;
+        shared.securities.set(&name, &settings.security);
         notifier.restart(snapshot.seq());
         let designs = snapshot.count_docs(&KeyRange::prefix(DESIGN_PREFIX.as_bytes()))?;
         let views = Views::new(place, designs.live > 0);

@@ -182,8 +182,15 @@ impl Database {
         }
         let stored = Arc::clone(&text);
         self.change_setting(
-            move |transaction| transaction.put_meta(SECURITY, stored.as_bytes()),
-            move |settings| settings.security = text,
+            move |transaction| {
+                transaction.put_meta(SECURITY, stored.as_bytes())?;
+                // In CouchDB this takes a sequence, like a change of a document.
+                transaction.bump().map(drop)
+            },
+            move |settings| {
+                self.shared.securities.set(&self.name, &text);
+                settings.security = text;
+            },
         )
     }
 

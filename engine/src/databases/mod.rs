@@ -25,6 +25,7 @@ use crate::{
     stores::{DiskStores, ModelStores, Stores},
     tasks::Tasks,
     view::ViewSettings,
+    write::WriteHook,
 };
 use catalog::Catalog;
 use slots::Slots;
@@ -129,6 +130,12 @@ impl Databases {
         self.shared.renew_javascript();
     }
 
+    /// Gives the databases whose name, or the last segment of it, is `name` a hook. To be done before
+    /// anybody writes there.
+    pub fn set_write_hook(&self, name: &str, hook: Arc<dyn WriteHook>) {
+        self.shared.hooks.set(name, hook);
+    }
+
     /// What runs in the background.
     #[must_use]
     pub fn tasks(&self) -> &Arc<Tasks> {
@@ -189,7 +196,7 @@ impl Databases {
     /// # Errors
     /// Those of the disk.
     pub fn exists(&self, name: &str) -> Result<bool> {
-        Ok(name::check_database(name).is_ok() && self.is_there(name)?)
+        Ok(name::check_database(name).is_ok() && self.stores.exists(name)?)
     }
 
     /// Deletes a database. Requests that read it finish; waits end; writes fail.
@@ -205,6 +212,7 @@ impl Databases {
                 return Err(Error::DatabaseNotFound);
             }
             self.stores.remove(name)?;
+            self.shared.securities.forget(name);
             self.catalog.note(name, false);
             self.end_waits(name);
             if let Some(database) = open.take() {
@@ -214,6 +222,18 @@ impl Databases {
             let _ = self.stores.index_place(name).clear();
             Ok(())
         })
+    }
+
+    /// The security object of a database, as JSON text: remembered from when the database was last open, if
+    /// it is not open now.
+    ///
+    /// # Errors
+    /// As [`Databases::get`].
+    pub fn security(&self, name: &str) -> Result<Arc<str>> {
+        match self.shared.securities.get(name) {
+            Some(security) => Ok(security),
+            None => Ok(self.get(name)?.security()),
+        }
     }
 
     /// The names of all databases in a range, in byte order. Files that were put into the folder, or
@@ -240,7 +260,8 @@ impl Databases {
         outcome
     }
 
-    /// Asks the disk, and notes what it said.
+    /// Asks the disk, and notes what it said. The caller holds the database's slot, or it might note what
+    /// is no longer so.
     fn is_there(&self, name: &str) -> Result<bool> {
         let there = self.stores.exists(name)?;
         self.catalog.note(name, there);

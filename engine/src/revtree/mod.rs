@@ -248,6 +248,15 @@ impl RevTree {
         leaves.filter(|leaf| leaf.generation < highest).collect()
     }
 
+    /// The newest of the ancestors named by a revision of this generation whose body is there.
+    #[must_use]
+    pub fn nearest_stored(&self, generation: u64, history: &[RevId]) -> Option<NodeIndex> {
+        let ancestors = history.iter().zip((0..generation).rev());
+        ancestors
+            .filter_map(|(id, generation)| self.find(&Rev::new(generation, id.clone())))
+            .find(|node| self.stored(*node).is_some())
+    }
+
     /// True if no leaf is alive.
     #[must_use]
     pub fn all_deleted(&self) -> bool {

@@ -223,7 +223,7 @@ impl<'r> Document<'r> {
         let stored = match known.and_then(|node| self.tree.stored(node)) {
             Some(stored) => *stored,
             None => {
-                let parent = nearest_body(&self.tree, rev.generation, &doc.history);
+                let parent = self.tree.nearest_stored(rev.generation, &doc.history);
                 let attachments = self.attachments(transaction, &mut doc, parent, None)?;
                 self.put_body(transaction, &doc, &attachments)?
             }
@@ -398,18 +398,6 @@ pub(super) fn placement(tree: &RevTree, checked: bool, doc: &Prepared) -> Result
         false => tree.find(rev).filter(|node| tree.is_leaf(*node)),
     };
     parent.map(Placement::Below).ok_or(Error::Conflict)
-}
-
-/// The newest of the ancestors a client named whose body is there, for stubs to be looked up in.
-pub(super) fn nearest_body(
-    tree: &RevTree,
-    generation: u64,
-    history: &[RevId],
-) -> Option<NodeIndex> {
-    let ancestors = history.iter().zip((0..generation).rev());
-    ancestors
-        .filter_map(|(id, generation)| tree.find(&Rev::new(generation, id.clone())))
-        .find(|node| tree.stored(*node).is_some())
 }
 
 /// Buffers for the values of index entries.

@@ -5,11 +5,13 @@
 //! * `validate`: what the database's functions say to it, and whether design documents can be what they say
 //! * `apply`: the decisions, made inside an edit against the latest state, and what is stored
 //! * `local`: local documents
+//! * `hook`: what system databases check and change first
 //! * this file: one call, one or more edits, one list of results
 //!
 //! Nothing in this folder knows how a document is parsed or shown.
 
 mod apply;
+pub(crate) mod hook;
 mod local;
 mod prepare;
 mod validate;
@@ -34,6 +36,7 @@ use crate::{
     revision::Rev,
 };
 pub(crate) use apply::{Scratch, weight_of};
+pub use hook::{PendingWrite, WriteHook};
 pub(crate) use local::LocalDocument;
 use prepare::{Plan, Prepared};
 
@@ -91,6 +94,11 @@ impl Database {
         receiver.recv().unwrap_or(Err(Error::Storage(settee_storage::Error::Closed)))
     }
 
+    /// What has its say before documents are stored here.
+    pub(crate) fn write_hook(&self) -> Option<Arc<dyn WriteHook>> {
+        self.shared.hooks.of(&self.name)
+    }
+
     /// The same without blocking: `done` is called with what [`Database::write_as`] would have returned.
     /// If a [`Leader`] comes back, the caller runs it on a thread that may block.
     pub fn submit_write(
@@ -106,6 +114,7 @@ impl Database {
         }
         let works = inline_bytes(&docs) > INLINE_WORK_BYTES
             || self.designs.may_validate()
+            || self.write_hook().is_some()
             || docs.iter().any(|doc| prepare::is_design(&doc.id));
         if !works {
             return self.prepare_and_submit(caller, docs, mode, done);
@@ -137,9 +146,11 @@ impl Database {
     fn submit_plan(self: &Arc<Self>, plan: Plan, done: WriteDone) -> Option<Leader> {
         let rules =
             apply::Rules { mode: plan.mode, checked: plan.checked, database: Arc::clone(self) };
-        let Some(gather) = Gather::begin(plan.count, plan.edits.len(), plan.refused, done) else {
+        let gather = Arc::new(Gather::new(plan.count, plan.refused, plan.edits.len(), done));
+        if plan.edits.is_empty() {
+            gather.finish();
             return None;
-        };
+        }
         let mut leaders = Vec::new();
         for prepared in plan.edits {
             leaders.extend(self.submit_edit(rules.clone(), prepared, &gather));
@@ -202,32 +213,22 @@ struct Gathered {
     done: Option<WriteDone>,
 }
 
-impl Gather {
-    /// Waits for so many edits; `None` if there are none, and then all is done.
-    fn begin(
-        count: usize,
-        edits: usize,
-        refused: Vec<(usize, Error)>,
-        done: WriteDone,
-    ) -> Option<Arc<Self>> {
-        let mut results: Vec<Option<Result<Rev>>> =
-            std::iter::repeat_with(|| None).take(count).collect();
-        for (place, refusal) in refused {
-            if let Some(slot) = results.get_mut(place) {
-                *slot = Some(Err(refusal));
+impl Gathered {
+    fn take(&mut self, results: impl IntoIterator<Item = (usize, Result<Rev>)>) {
+        for (place, result) in results {
+            if let Some(slot) = self.results.get_mut(place) {
+                *slot = Some(result);
             }
         }
-        if edits == 0 {
-            done(Ok(results
-                .into_iter()
-                .map(|slot| slot.unwrap_or(Err(Error::Conflict)))
-                .collect()));
-            return None;
-        }
-        Some(Arc::new(Gather {
-            state: Mutex::new(Gathered { results, failure: None, done: Some(done) }),
-            outstanding: AtomicUsize::new(edits),
-        }))
+    }
+}
+
+impl Gather {
+    fn new(count: usize, refused: Vec<(usize, Error)>, edits: usize, done: WriteDone) -> Self {
+        let results = std::iter::repeat_with(|| None).take(count).collect();
+        let mut gathered = Gathered { results, failure: None, done: Some(done) };
+        gathered.take(refused.into_iter().map(|(place, error)| (place, Err(error))));
+        Gather { state: Mutex::new(gathered), outstanding: AtomicUsize::new(edits) }
     }
 
     fn arrived(
@@ -237,27 +238,28 @@ impl Gather {
     ) {
         let mut state = self.state.lock();
         match outcome.map_err(Error::from).and(found) {
-            Ok(results) => {
-                for (place, result) in results {
-                    if let Some(slot) = state.results.get_mut(place) {
-                        *slot = Some(result);
-                    }
-                }
-            }
+            Ok(results) => state.take(results),
             Err(error) => {
                 state.failure.get_or_insert(error);
             }
         }
-        if self.outstanding.fetch_sub(1, Ordering::AcqRel) > 1 {
-            return;
+        drop(state);
+        if self.outstanding.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.finish();
         }
+    }
+
+    /// Reports what is in.
+    fn finish(&self) {
+        let mut state = self.state.lock();
         let Some(done) = state.done.take() else { return };
         let results = mem::take(&mut state.results);
         let failure = state.failure.take();
         drop(state);
         done(match failure {
             Some(error) => Err(error),
-            // Every document went into exactly one edit, and each edit answers for all of its own.
+            // Every document was refused or went into exactly one edit, and each edit answers for
+            // all of its own.
             None => {
                 Ok(results.into_iter().map(|slot| slot.unwrap_or(Err(Error::Conflict))).collect())
             }

@@ -3,7 +3,11 @@
 
 use std::sync::Arc;
 
-use super::{MAX_EDIT_BYTES, WriteMode, local, validate};
+use super::{
+    MAX_EDIT_BYTES, WriteMode,
+    hook::{self, PendingWrite},
+    local, validate,
+};
 use crate::{
     attachment::{StageOptions, StagedAttachment, digest, gzip},
     caller::Caller,
@@ -21,9 +25,9 @@ pub(super) struct Plan {
     pub(super) checked: bool,
     /// Documents of the call.
     pub(super) count: usize,
-    pub(super) edits: Vec<Vec<Prepared>>,
-    /// Documents that must not be written, by their place in the call.
+    /// Documents that go into no edit: their place in the call, and why.
     pub(super) refused: Vec<(usize, Error)>,
+    pub(super) edits: Vec<Vec<Prepared>>,
 }
 
 /// A document ready to be decided on.
@@ -78,24 +82,47 @@ impl Plan {
     ) -> Result<Self> {
         let count = docs.len();
         docs.iter().try_for_each(|doc| database.check_writable(doc))?;
-        let validators = match docs.iter().any(|doc| DocKind::of(&doc.id) == DocKind::Normal) {
+        let (docs, mut refused) = admit(PendingWrite { database, caller, mode }, docs)?;
+        let validators = match docs.iter().any(|(_, doc)| DocKind::of(&doc.id) == DocKind::Normal) {
             true => database.validators()?,
             false => None,
         };
         let checked = database.looks_up_first()
             || validators.is_some()
-            || docs.iter().any(|doc| !doc.attachments.is_empty() || is_design(&doc.id));
-        let mut prepared = Vec::with_capacity(count);
-        for (place, doc) in docs.into_iter().enumerate() {
+            || docs.iter().any(|(_, doc)| !doc.attachments.is_empty() || is_design(&doc.id));
+        let mut prepared = Vec::with_capacity(docs.len());
+        for (place, doc) in docs {
             prepared.push(Prepared::new(database, place, doc, mode)?);
         }
-        let refused =
-            validate::refuse(database, caller, &mut prepared, (mode, checked), validators)?;
+        let rules = (mode, checked);
+        refused.extend(validate::refuse(database, caller, &mut prepared, rules, validators)?);
         // CouchDB gives sequences in the order of ids. The sort is stable, so that of several
         // documents with one id the first stays in front.
         prepared.sort_by(|a, b| a.id.cmp(&b.id));
-        Ok(Plan { mode, checked, count, edits: cut(prepared), refused })
+        Ok(Plan { mode, checked, count, refused, edits: cut(prepared) })
     }
+}
+
+/// The documents that may go on, with their places in the call, and those that may not.
+type Admitted = (Vec<(usize, Document)>, Vec<(usize, Error)>);
+
+/// Asks the database's hook, if it has one.
+fn admit(write: PendingWrite<'_>, docs: Vec<Document>) -> Result<Admitted> {
+    let docs = docs.into_iter().enumerate();
+    let Some(hook) = write.database.write_hook() else { return Ok((docs.collect(), Vec::new())) };
+    let (mut admitted, mut refused) = (Vec::new(), Vec::new());
+    for (place, mut doc) in docs {
+        let asked = match hook::concerns(&doc.id) {
+            true => hook.before_write(&write, &mut doc),
+            false => Ok(()),
+        };
+        match asked {
+            Ok(()) => admitted.push((place, doc)),
+            Err(Error::Storage(error)) => return Err(error.into()),
+            Err(refusal) => refused.push((place, refusal)),
+        }
+    }
+    Ok((admitted, refused))
 }
 
 /// Cuts documents into edits of bounded size, never between two of the same id.

@@ -114,7 +114,7 @@ impl Gate {
                 let known = tree.find(rev).filter(|node| tree.stored(*node).is_some());
                 match known {
                     Some(_) => None,
-                    None => Some(apply::nearest_body(tree, rev.generation, &doc.history)),
+                    None => Some(tree.nearest_stored(rev.generation, &doc.history)),
                 }
             }
         }

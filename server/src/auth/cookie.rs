@@ -3,15 +3,17 @@
 //! `AuthSession` holds `NAME:TIME:MAC` in base64url without padding: TIME is the hour of issue in
 //! seconds since 1970, as upper-case hexadecimal; MAC is HMAC over `NAME:TIME`, keyed with the
 //! server's secret and the salt of the user's password, so that a new password makes the old
-//! cookies worthless.
+//! cookies worthless. The function is the first of `[chttpd_auth] hash_algorithms`; the others are
+//! accepted.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use hmac::{Hmac, KeyInit as _, Mac as _};
-use sha1::Sha1;
-use sha2::Sha256;
+use http::HeaderMap;
+use http::header::COOKIE;
 
-use crate::config::Settings;
+use super::hash;
+use crate::config::{HashFunction, Settings};
+use crate::http::Failure;
 
 /// The cookie's name.
 pub const NAME: &str = "AuthSession";
@@ -23,12 +25,13 @@ const MAX_TIME_DIGITS: usize = 16;
 ///
 /// ```
 /// use settee_server::auth::cookie::{self, Claim};
+/// use settee_server::config::HashFunction::{Sha1, Sha256};
 ///
-/// let value = cookie::issue("anna", "secret", "salt", 0x65000000);
+/// let value = cookie::issue("anna", "secret", "salt", Sha256, 0x65000000);
 /// let claim = Claim::parse(&value).unwrap();
 /// assert_eq!((claim.name(), claim.issued()), ("anna", 0x65000000));
-/// assert!(claim.is_genuine("secret", "salt"));
-/// assert!(!claim.is_genuine("secret", "other salt"));
+/// assert!(claim.is_genuine("secret", "salt", &[Sha1, Sha256]));
+/// assert!(!claim.is_genuine("secret", "other salt", &[Sha256]));
 /// ```
 #[derive(Clone, Debug)]
 pub struct Claim {
@@ -65,30 +68,38 @@ impl Claim {
         self.issued
     }
 
-    /// Whether its MAC was made with this secret and salt: HMAC with SHA-256, or with SHA-1 as
-    /// CouchDB did before 3.0. The comparison takes the same time whatever comes out.
-    pub fn is_genuine(&self, secret: &str, salt: &str) -> bool {
+    /// Whether its MAC was made with this secret and salt, by one of these functions. The comparison
+    /// takes the same time whatever comes out.
+    pub fn is_genuine(&self, secret: &str, salt: &str, functions: &[HashFunction]) -> bool {
         let key = [secret.as_bytes(), salt.as_bytes()].concat();
-        let sha256 = Hmac::<Sha256>::new_from_slice(&key)
-            .is_ok_and(|mac| mac.chain_update(&self.signed).verify_slice(&self.mac).is_ok());
-        let sha1 = || {
-            Hmac::<Sha1>::new_from_slice(&key)
-                .is_ok_and(|mac| mac.chain_update(&self.signed).verify_slice(&self.mac).is_ok())
-        };
-        sha256 || sha1()
+        let fitting = functions.iter().filter(|function| function.bytes() == self.mac.len());
+        fitting.fold(false, |genuine, function| {
+            genuine | hash::is_hmac(*function, &key, self.signed.as_bytes(), &self.mac)
+        })
     }
 }
 
 /// The value of a cookie issued `now` (seconds since 1970).
-pub fn issue(name: &str, secret: &str, salt: &str, now: u64) -> String {
+pub fn issue(name: &str, secret: &str, salt: &str, function: HashFunction, now: u64) -> String {
     let mut value = format!("{name}:{now:X}").into_bytes();
     let key = [secret.as_bytes(), salt.as_bytes()].concat();
-    if let Ok(mac) = Hmac::<Sha256>::new_from_slice(&key) {
-        let mac = mac.chain_update(&value).finalize().into_bytes();
-        value.push(b':');
-        value.extend_from_slice(&mac);
-    }
+    let mac = hash::hmac(function, &key, &value);
+    value.push(b':');
+    value.extend_from_slice(&mac);
     URL_SAFE_NO_PAD.encode(value)
+}
+
+/// What the session cookie among these headers claims, if there is one.
+///
+/// # Errors
+///
+/// 400 for one that is malformed.
+pub(super) fn claim(headers: &HeaderMap) -> Result<Option<Claim>, Failure> {
+    let values = headers.get_all(COOKIE).iter().filter_map(|header| header.to_str().ok());
+    let Some(value) = values.filter_map(find).next() else { return Ok(None) };
+    Claim::parse(value).map(Some).ok_or_else(|| {
+        Failure::bad_request("Malformed AuthSession cookie. Please clear your cookies.")
+    })
 }
 
 /// The value of the `AuthSession` cookie in a `Cookie` header; `None` when there is none or it is
@@ -159,22 +170,28 @@ mod tests {
     #[test]
     fn a_cookie_of_couchdb_is_understood() {
         // Made as CouchDB makes it: HMAC-SHA1("secretsalt", "anna:5F000000").
-        let mac = Hmac::<Sha1>::new_from_slice(b"secretsalt").unwrap();
-        let mac = mac.chain_update("anna:5F000000").finalize().into_bytes();
+        let mac = hash::hmac(HashFunction::Sha1, b"secretsalt", b"anna:5F000000");
         let value = [b"anna:5F000000:".as_slice(), &mac].concat();
         let claim = Claim::parse(&URL_SAFE_NO_PAD.encode(value)).unwrap();
-        assert!(claim.is_genuine("secret", "salt"));
+        let both = Settings::default().accounts.hash_algorithms;
+        assert!(claim.is_genuine("secret", "salt", &both));
+        assert!(!claim.is_genuine("secret", "salt", &[HashFunction::Sha256]));
         assert_eq!((claim.name(), claim.issued()), ("anna", 0x5F00_0000));
     }
 
     #[test]
     fn any_change_breaks_the_mac() {
-        let good = URL_SAFE_NO_PAD.decode(issue("anna", "s", "t", 0x6000_0000)).unwrap();
+        let functions = [HashFunction::Sha256, HashFunction::Sha1];
+        let value = issue("anna", "s", "t", HashFunction::Sha256, 0x6000_0000);
+        let good = URL_SAFE_NO_PAD.decode(value).unwrap();
         for at in 0..good.len() {
             let mut bad = good.clone();
             bad[at] ^= 1;
             let claim = Claim::parse(&URL_SAFE_NO_PAD.encode(bad));
-            assert!(!claim.is_some_and(|claim| claim.is_genuine("s", "t")), "byte {at}");
+            assert!(
+                !claim.is_some_and(|claim| claim.is_genuine("s", "t", &functions)),
+                "byte {at}"
+            );
         }
     }
 
@@ -187,7 +204,7 @@ mod tests {
             assert!(Claim::parse(malformed).is_none(), "{malformed}");
         }
         let wrong = Claim::parse("YWFhOjU5MDAwMDAwOnh4eHh4eHg").unwrap();
-        assert!(!wrong.is_genuine("secret", "salt"));
+        assert!(!wrong.is_genuine("secret", "salt", &[HashFunction::Sha1]));
     }
 
     #[test]

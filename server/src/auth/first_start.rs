@@ -2,7 +2,7 @@
 
 use super::StoredPassword;
 use super::password::hex;
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, PasswordPolicy};
 
 /// The name of the administrator made when nobody names one.
 const DEFAULT_NAME: &str = "admin";
@@ -54,8 +54,8 @@ pub fn ensure_admin(
 
 /// Stores the hash of an administrator's password.
 fn set_password(config: &Config, name: &str, password: &str) -> Result<(), ConfigError> {
-    let iterations = config.settings().password_iterations;
-    let stored = StoredPassword::new(password, iterations).map_err(ConfigError::Randomness)?;
+    let policy = config.settings().accounts.passwords;
+    let stored = StoredPassword::hash(password, &policy, None).map_err(ConfigError::Randomness)?;
     config.set("admins", name, Some(&stored.to_string()), true)?;
     Ok(())
 }
@@ -67,12 +67,13 @@ fn set_password(config: &Config, name: &str, password: &str) -> Result<(), Confi
 /// When it looks like a hash and isn't one, or the system has no random numbers to give.
 pub(crate) fn hash_unless_hashed(
     value: &str,
-    iterations: u32,
+    policy: &PasswordPolicy,
 ) -> Result<Option<String>, ConfigError> {
     match StoredPassword::parse(value) {
         Ok(Some(_)) => Ok(None),
         Ok(None) => {
-            let stored = StoredPassword::new(value, iterations).map_err(ConfigError::Randomness)?;
+            let stored = StoredPassword::hash(value, policy, None);
+            let stored = stored.map_err(ConfigError::Randomness)?;
             Ok(Some(stored.to_string()))
         }
         Err(_) => Err(ConfigError::Text("value: not a password hash this version can read")),

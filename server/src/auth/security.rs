@@ -1,9 +1,7 @@
 //! A database's `_security` object: who belongs to it.
 
 use serde_json::Value;
-use settee_engine::Database;
-
-use super::User;
+use settee_engine::{Caller, Database};
 
 /// The object, read for one request that isn't a server administrator's.
 pub(super) struct Security(Value);
@@ -13,19 +11,20 @@ impl Security {
         Self::parse(&database.security())
     }
 
-    fn parse(text: &str) -> Self {
+    /// Reads the text of an object.
+    pub(super) fn parse(text: &str) -> Self {
         // What isn't JSON was never stored; should it be there all the same, nobody gets in.
         Self(serde_json::from_str(text).unwrap_or_else(|_| {
             serde_json::json!({"admins": {"roles": ["_admin"]}, "members": {"roles": ["_admin"]}})
         }))
     }
 
-    pub(super) fn is_admin(&self, user: &User) -> bool {
+    pub(super) fn is_admin(&self, user: &Caller) -> bool {
         lists(&self.0["admins"], user)
     }
 
     /// Everyone is a member of a database that names none.
-    pub(super) fn is_member(&self, user: &User) -> bool {
+    pub(super) fn is_member(&self, user: &Caller) -> bool {
         let members = match self.0.get("members") {
             Some(members) => members,
             None => &self.0["readers"],
@@ -37,7 +36,7 @@ impl Security {
 }
 
 /// Whether `{"names": […], "roles": […]}` names the user or one of the roles they have.
-fn lists(group: &Value, user: &User) -> bool {
+fn lists(group: &Value, user: &Caller) -> bool {
     let contains = |list: &str, wanted: &str| {
         group[list].as_array().is_some_and(|all| all.iter().any(|entry| entry == wanted))
     };
@@ -48,10 +47,11 @@ fn lists(group: &Value, user: &User) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::User;
 
     fn check(text: &str, anonymous_is_member: bool) {
         assert_eq!(
-            Security::parse(text).is_member(&User::default()),
+            Security::parse(text).is_member(&Caller::default()),
             anonymous_is_member,
             "{text}"
         );

@@ -1,6 +1,7 @@
 //! The identity behind a request, and its rights.
 
 use std::ops::Deref;
+use std::sync::Arc;
 
 use settee_engine::{Caller, Database, caller::ADMIN_ROLE};
 
@@ -32,6 +33,11 @@ impl User {
     /// The server administrator of this name.
     pub fn admin(name: &str) -> Self {
         Self(Caller::new(Some(name.into()), [ADMIN_ROLE.into()].into()))
+    }
+
+    /// A user with these roles.
+    pub fn new(name: &str, roles: impl IntoIterator<Item = Arc<str>>) -> Self {
+        Self(Caller::new(Some(name.into()), roles.into_iter().collect()))
     }
 
     /// Who the engine is told is asking.
@@ -69,6 +75,12 @@ impl User {
             None => Failure::unauthorized("You are not authorized to access this db."),
             Some(_) => Failure::forbidden("You are not allowed to access this db."),
         })
+    }
+
+    /// Whether somebody who isn't a server administrator may read and write a database with this security
+    /// object.
+    pub fn is_member_by(&self, security: &str) -> bool {
+        Security::parse(security).is_member(self)
     }
 
     /// Refuses those who may not change the database's settings and design documents.

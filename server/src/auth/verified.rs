@@ -1,54 +1,58 @@
 //! Passwords that were verified lately, so that not every request costs a PBKDF2.
 
-use std::collections::HashMap;
-
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use parking_lot::RwLock;
 use sha2::Sha256;
 
 use super::StoredPassword;
+use super::recent::Recent;
 
 /// Users whose password is remembered, at most.
-const MAX_REMEMBERED: usize = 1024;
+const MAX_REMEMBERED: usize = 10_000;
 
 /// Remembers a keyed MAC of each user's password, under a key that lives and dies with the
-/// process. It is bound to the stored hash's salt: a new password is verified anew.
+/// process. It is bound to the stored hash: a new password is verified anew, even one that keeps its salt.
 pub(super) struct VerifiedPasswords {
     keyed: Hmac<Sha256>,
-    macs: RwLock<HashMap<String, [u8; 32]>>,
+    macs: RwLock<Recent<String, [u8; 32]>>,
 }
 
 impl VerifiedPasswords {
     pub(super) fn new() -> Result<Self, getrandom::Error> {
         let mut key = [0; 64];
         getrandom::fill(&mut key)?;
-        Ok(Self { keyed: Hmac::new(&key.into()), macs: RwLock::default() })
+        Ok(Self { keyed: Hmac::new(&key.into()), macs: RwLock::new(Recent::new(MAX_REMEMBERED)) })
     }
 
     /// Whether this password was verified for this user against this hash before.
     pub(super) fn contains(&self, name: &str, password: &str, stored: &StoredPassword) -> bool {
         let mac = self.mac(password, stored);
         let macs = self.macs.read();
-        macs.get(name).is_some_and(|known| mac.verify_slice(known).is_ok())
+        let known = macs.peek(name).copied();
+        let fading = known.is_some() && macs.is_fading(name);
+        drop(macs);
+        let Some(known) = known else { return false };
+        let same = mac.verify_slice(&known).is_ok();
+        if same && fading {
+            self.macs.write().insert(name.to_owned(), known);
+        }
+        same
     }
 
     pub(super) fn insert(&self, name: &str, password: &str, stored: &StoredPassword) {
         let mac = self.mac(password, stored).finalize().into_bytes().into();
-        let mut macs = self.macs.write();
-        if macs.len() >= MAX_REMEMBERED && !macs.contains_key(name) {
-            // Rare, and whoever is forgotten pays for one more hash.
-            macs.clear();
-        }
-        macs.insert(name.to_owned(), mac);
+        self.macs.write().insert(name.to_owned(), mac);
     }
 
     fn mac(&self, password: &str, stored: &StoredPassword) -> Hmac<Sha256> {
-        let salt = stored.salt();
-        let salt_len = u64::try_from(salt.len()).unwrap_or(u64::MAX);
+        let length = |bytes: &[u8]| u64::try_from(bytes.len()).unwrap_or(u64::MAX).to_be_bytes();
+        let (salt, digest) = (stored.salt().as_bytes(), stored.digest());
         self.keyed
             .clone()
-            .chain_update(salt_len.to_be_bytes())
+            .chain_update(length(salt))
             .chain_update(salt)
+            .chain_update(length(digest))
+            .chain_update(digest)
             .chain_update(password)
     }
 }
@@ -70,12 +74,13 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_bounded() {
+    fn a_new_password_with_the_old_salt_is_verified_anew() {
+        let policy = crate::config::Settings::default().accounts.passwords;
+        let policy = crate::config::PasswordPolicy { iterations: 1, ..policy };
         let verified = VerifiedPasswords::new().unwrap();
-        let stored = StoredPassword::new("a", 1).unwrap();
-        for n in 0..3 * MAX_REMEMBERED {
-            verified.insert(&n.to_string(), "a", &stored);
-        }
-        assert!(verified.macs.read().len() <= MAX_REMEMBERED);
+        let old = StoredPassword::hash("a", &policy, Some("salt")).unwrap();
+        let new = StoredPassword::hash("b", &policy, Some("salt")).unwrap();
+        verified.insert("anna", "a", &old);
+        assert!(!verified.contains("anna", "a", &new));
     }
 }

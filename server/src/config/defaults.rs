@@ -18,6 +18,8 @@ bind_address = 127.0.0.1
 require_valid_user = false
 require_valid_user_except_for_up = false
 admin_only_all_dbs = true
+all_dbs_lists_readable_only = true
+authentication_handlers = {chttpd_auth, cookie_authentication_handler}, {chttpd_auth, default_authentication_handler}
 max_db_number_for_dbs_info_req = 100
 buffer_response = false
 max_uri_length = 8000
@@ -32,11 +34,29 @@ prefer_minimal = Cache-Control, Content-Length, Content-Range, Content-Type, ETa
 x_forwarded_host = X-Forwarded-Host
 x_forwarded_proto = X-Forwarded-Proto
 x_forwarded_ssl = X-Forwarded-Ssl
+enable_cors = false
+enable_xframe_options = false
+validate_host = false
+
+[ssl]
+enable = false
+port = 6984
 
 [chttpd_auth]
 timeout = 600
 allow_persistent_cookies = true
+hash_algorithms = sha256, sha
+password_scheme = pbkdf2
+pbkdf2_prf = sha256
 iterations = 600000
+min_iterations = 1
+max_iterations = 1000000000
+upgrade_hash_on_auth = true
+allow_conflicted_user_docs = false
+proxy_use_secret = true
+x_auth_username = X-Auth-CouchDB-UserName
+x_auth_roles = X-Auth-CouchDB-Roles
+x_auth_token = X-Auth-CouchDB-Token
 authentication_redirect = /_utils/session.html
 
 [chttpd_auth_lockout]
@@ -44,6 +64,16 @@ mode = enforce
 threshold = 5
 max_lifetime = 300000
 max_objects = 10000
+
+[jwt_auth]
+required_claims = exp
+roles_claim_name = _couchdb.roles
+
+[couch_peruser]
+enable = false
+delete_dbs = false
+q = 1
+database_prefix = userdb-
 
 [attachments]
 compression_level = 8
@@ -63,6 +93,7 @@ query_limit = infinity
 [query]
 serve_old = false
 build_threads = 0
+concurrent_builds = 2
 build_memory = 67108864
 
 [ken]
@@ -75,6 +106,9 @@ n = 1
 
 [purge]
 max_revisions_number = 1000
+
+[cors]
+credentials = false
 
 [csp]
 attachments_enable = true
@@ -89,6 +123,11 @@ simple_maps = true
 
 [log]
 level = info
+
+[prometheus]
+additional_port = false
+bind_address = 127.0.0.1
+port = 17986
 
 [vendor]
 name = Settee

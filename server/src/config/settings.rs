@@ -3,7 +3,13 @@
 use http::HeaderName;
 use settee_engine::view::{OnOverflow, ReduceLimits, ViewSettings};
 
+use super::accounts::AccountSettings;
+use super::browser::BrowserSettings;
+use super::cors::CorsSettings;
 use super::layers::{ConfigError, Layers};
+use super::network::NetworkSettings;
+use super::proxy::Proxies;
+use super::vhosts::Vhosts;
 
 /// Options as they are in effect: read from the text of the configuration whenever it changes.
 ///
@@ -90,8 +96,8 @@ pub struct Settings {
     pub authentication_redirect: String,
     /// `[chttpd_auth] authentication_db`, if given.
     pub authentication_db: Option<String>,
-    /// `[chttpd_auth] iterations` of PBKDF2 for new password hashes.
-    pub password_iterations: u32,
+    /// Who may come in how.
+    pub accounts: AccountSettings,
     /// `[chttpd_auth_lockout] mode`.
     pub lockout_mode: LockoutMode,
     /// `[chttpd_auth_lockout] threshold`: wrong passwords after which an account is locked for
@@ -128,6 +134,16 @@ pub struct Settings {
     pub utc_id_suffix: String,
     /// `[uuids] max_count`.
     pub max_uuids: usize,
+    /// `[cors]`.
+    pub cors: CorsSettings,
+    /// `[vhosts]`.
+    pub vhosts: Vhosts,
+    /// What browsers are told about this server's pages.
+    pub browser: BrowserSettings,
+    /// Connections, and limits of what they carry.
+    pub network: NetworkSettings,
+    /// `[proxy]`: servers behind this one.
+    pub proxies: Proxies,
 }
 
 /// What happens to those who guess passwords.
@@ -228,7 +244,7 @@ impl Settings {
             same_site: auth.text("same_site"),
             authentication_redirect: auth.text("authentication_redirect").unwrap_or_default(),
             authentication_db: auth.text("authentication_db"),
-            password_iterations: auth.number("iterations")?,
+            accounts: AccountSettings::read(layers)?,
             lockout_mode: lockout.lockout_mode()?,
             lockout_threshold: lockout.number("threshold")?,
             lockout_lifetime_ms: lockout.number("max_lifetime")?,
@@ -253,6 +269,11 @@ impl Settings {
             uuid_format: uuids.uuid_format()?,
             utc_id_suffix: uuids.text("utc_id_suffix").unwrap_or_default(),
             max_uuids: uuids.number("max_count")?,
+            cors: CorsSettings::read(layers)?,
+            vhosts: Vhosts::read(layers)?,
+            browser: BrowserSettings::read(layers)?,
+            network: NetworkSettings::read(layers)?,
+            proxies: Proxies::read(layers)?,
         })
     }
 }
@@ -278,6 +299,7 @@ fn views(layers: &Layers) -> Result<ViewSettings, ConfigError> {
         },
         build_memory_bytes: query.number("build_memory")?,
         concurrent_updates: ken.number("limit")?,
+        concurrent_builds: query.number("concurrent_builds")?,
         reduce_limits: ReduceLimits {
             on_overflow,
             threshold_bytes: reduce.number("reduce_limit_threshold")?,
@@ -289,13 +311,13 @@ fn views(layers: &Layers) -> Result<ViewSettings, ConfigError> {
 
 /// One section's options. Names of sections that the options had in CouchDB 2 follow the present
 /// one, and count when the present one isn't given.
-struct Options<'l> {
-    layers: &'l Layers,
-    sections: &'static [&'static str],
+pub(super) struct Options<'l> {
+    pub(super) layers: &'l Layers,
+    pub(super) sections: &'l [&'l str],
 }
 
 impl<'l> Options<'l> {
-    fn http(layers: &'l Layers) -> Self {
+    pub(super) fn http(layers: &'l Layers) -> Self {
         Self { layers, sections: &["chttpd", "httpd"] }
     }
 
@@ -304,24 +326,19 @@ impl<'l> Options<'l> {
         let moved = !matches!(key, "port" | "bind_address");
         let sections = if moved { self.sections } else { self.sections.get(..1)? };
         let given = sections.iter().find_map(|section| self.layers.given(section, key));
-        given.or_else(|| self.layers.get(self.sections.first()?, key))
+        given.or_else(|| sections.iter().find_map(|section| self.layers.get(section, key)))
     }
 
-    fn text(&self, key: &str) -> Option<String> {
+    pub(super) fn text(&self, key: &str) -> Option<String> {
         self.find(key).map(str::to_owned)
     }
 
-    fn wrong(&self, key: &str, value: &str, expected: &'static str) -> ConfigError {
-        ConfigError::Value {
-            section: self.sections.first().copied().unwrap_or_default().to_owned(),
-            key: key.to_owned(),
-            value: value.to_owned(),
-            expected,
-        }
+    pub(super) fn wrong(&self, key: &str, value: &str, expected: &'static str) -> ConfigError {
+        ConfigError::value(self.sections.first().copied().unwrap_or_default(), key, value, expected)
     }
 
     /// A flag; absent is `false`.
-    fn flag(&self, key: &str) -> Result<bool, ConfigError> {
+    pub(super) fn flag(&self, key: &str) -> Result<bool, ConfigError> {
         match self.find(key) {
             Some("true") => Ok(true),
             Some("false") | None => Ok(false),
@@ -329,25 +346,31 @@ impl<'l> Options<'l> {
         }
     }
 
-    fn number<N: std::str::FromStr>(&self, key: &str) -> Result<N, ConfigError> {
+    pub(super) fn number<N: std::str::FromStr>(&self, key: &str) -> Result<N, ConfigError> {
         let text = self.find(key).unwrap_or_default();
         text.parse().map_err(|_| self.wrong(key, text, "not a number in range"))
     }
 
     /// A number of bytes or the like, or `infinity`.
-    fn size(&self, key: &str) -> Result<u64, ConfigError> {
+    pub(super) fn size(&self, key: &str) -> Result<u64, ConfigError> {
         match self.find(key) {
             Some("infinity") | None => Ok(u64::MAX),
             Some(_) => self.number(key),
         }
     }
 
-    fn header_name(&self, key: &str) -> Result<String, ConfigError> {
+    pub(super) fn header_name(&self, key: &str) -> Result<String, ConfigError> {
         let name = self.find(key).unwrap_or_default();
         match HeaderName::from_bytes(name.as_bytes()) {
             Ok(name) => Ok(name.as_str().to_owned()),
             Err(_) => Err(self.wrong(key, name, "not the name of a header")),
         }
+    }
+
+    /// A list separated by commas.
+    pub(super) fn list(&self, key: &str) -> Vec<String> {
+        let items = self.find(key).unwrap_or_default().split(',').map(str::trim);
+        items.filter(|item| !item.is_empty()).map(str::to_owned).collect()
     }
 
     fn header_names(&self, key: &str) -> Result<Vec<HeaderName>, ConfigError> {

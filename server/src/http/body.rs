@@ -18,6 +18,13 @@ pub const MAX_GATHERED_BYTES: u64 = 1 << 30;
 /// How long a client may take to send the next piece of a body. As CouchDB.
 const CHUNK_TIMEOUT: Duration = Duration::from_secs(300);
 
+/// After this time of waiting for a body, it must have come at the rate below: who sends a byte now and then
+/// holds a connection, and what has come so far, for nothing.
+const RATE_GRACE: Duration = Duration::from_secs(120);
+
+/// Bytes of a body that must come in a second, on average over the time it was waited for.
+const MIN_RATE: u64 = 100;
+
 /// What is set aside for a body before its first byte has come, in bytes, at most: a client may
 /// announce any length it likes.
 const MAX_RESERVED_BYTES: u64 = 1 << 20;
@@ -108,7 +115,7 @@ impl Body {
     /// # Errors
     ///
     /// 413 past the limit; 400 when the client breaks off or its chunks are malformed; 408 when
-    /// nothing comes for five minutes.
+    /// nothing comes for five minutes, or too little over a longer time.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Failure> {
         let Some(incoming) = &mut self.incoming else { return Ok(self.held.take()) };
         if incoming.size_hint().lower().saturating_add(self.taken) > self.limit {
@@ -134,6 +141,9 @@ impl Body {
             return Ok(None);
         };
         self.taken = self.taken.saturating_add(data.len() as u64);
+        if self.spent > RATE_GRACE && self.taken < self.spent.as_secs().saturating_mul(MIN_RATE) {
+            return Err(Failure::body_timeout());
+        }
         if self.taken > self.limit { Err(Failure::too_large()) } else { Ok(Some(data)) }
     }
 

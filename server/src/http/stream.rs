@@ -39,7 +39,7 @@ const BUFFERS_IN_FLIGHT: usize = 2;
 
 /// How long a client may leave a full buffer lying before its answer is given up, and the thread
 /// that produces it goes back to work.
-const STALL_TIMEOUT: Duration = Duration::from_secs(300);
+pub(crate) const STALL_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Bytes a streamed answer may be gathered to when the client asked for a buffered one
 /// (`buffer_response=true`); beyond it streams all the same.
@@ -486,7 +486,7 @@ impl AsyncWriter {
 
     /// Leaves the answer incomplete without a word to a client that takes none: whatever it reads
     /// in the end breaks off.
-    fn give_up(mut self) {
+    pub(crate) fn give_up(mut self) {
         self.given_up = true;
     }
 

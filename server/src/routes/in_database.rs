@@ -6,8 +6,9 @@ use settee_engine::{Database, Namespace};
 
 use super::{
     all_docs, attachment, bulk, changes, database, design, document, local, partition, purge, revs,
-    security, view,
+    security, users, view,
 };
+use crate::auth::users::is_users_database;
 use crate::http::{Failure, Method, Outcome, Reply, Request};
 
 /// Answers a request for `/{name}` and the segments behind it.
@@ -24,6 +25,9 @@ pub(super) async fn answer(request: &mut Request, name: &str, rest: &[&[u8]]) ->
         _ => {
             let database = open(request, name, rest)?;
             refuse_inert_documents(request, name, rest)?;
+            if let Some(reply) = users::guard(request, &database, rest)? {
+                return Ok(reply);
+            }
             match rest {
                 [] => the_database(request, &database).await,
                 [first, more @ ..] if first.starts_with(b"_") => {
@@ -42,7 +46,7 @@ fn open(request: &Request, name: &str, rest: &[&[u8]]) -> Result<Arc<Database>, 
         b"_purge" | b"_purged_infos_limit" | b"_sync_shards" => {
             request.user().require_server_admin()?;
         }
-        b"_all_docs" | b"_changes" if matches!(name, "_users" | "_replicator") => {
+        b"_all_docs" | b"_changes" if name == "_replicator" || is_users_database(name) => {
             request.user().require_server_admin()?;
         }
         _ => {}
@@ -57,21 +61,18 @@ fn open(request: &Request, name: &str, rest: &[&[u8]]) -> Result<Arc<Database>, 
     Ok(database)
 }
 
-/// Documents of `_users` and `_replicator` are orders to the server: an account to be made, a
-/// replication to be run. Storing them without following them would be a lie (and leave passwords
-/// lying about in plain text), so as long as nobody follows them they are refused.
+/// Documents of `_replicator` are orders to the server. Storing them without following them would be a
+/// lie, so as long as nobody follows them they are refused.
 fn refuse_inert_documents(request: &Request, name: &str, rest: &[&[u8]]) -> Result<(), Failure> {
-    let what = match name {
-        "_users" => "accounts of named users are",
-        "_replicator" => "the replicator is",
-        _ => return Ok(()),
-    };
+    if name != "_replicator" {
+        return Ok(());
+    }
     let ordinary = match rest.first().copied() {
         None | Some(b"_bulk_docs") => true,
         Some(first) => !first.starts_with(b"_"),
     };
     let writes = matches!(request.method, Method::Put | Method::Post | Method::Copy);
-    if ordinary && writes { Err(Failure::not_built(what)) } else { Ok(()) }
+    if ordinary && writes { Err(Failure::not_built("the replicator is")) } else { Ok(()) }
 }
 
 async fn the_database(request: &mut Request, database: &Arc<Database>) -> Outcome {

@@ -23,13 +23,16 @@ mod revs;
 mod security;
 mod server;
 mod session;
+mod users;
 mod utils;
 mod view;
+mod visible;
 mod write;
 
 use std::sync::Arc;
 
 use crate::http::{Failure, Method, Outcome, Path, Reply, Request};
+use crate::proxy;
 
 /// Answers one request.
 ///
@@ -49,6 +52,11 @@ pub(crate) async fn answer(request: &mut Request) -> Outcome {
 async fn dispatch(request: &mut Request) -> Outcome {
     let path: Arc<Path> = request.path.clone();
     let segments: Vec<&[u8]> = path.segments().collect();
+    if let Some(first) = segments.first()
+        && let Some(upstream) = request.app.settings().proxies.find(first).cloned()
+    {
+        return proxy::forward(request, &upstream).await;
+    }
     match segments.as_slice() {
         [] => match request.method {
             Method::Get => server::welcome(request),

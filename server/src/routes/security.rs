@@ -5,6 +5,7 @@ use std::sync::Arc;
 use settee_engine::Database;
 
 use super::blocking;
+use crate::auth::users::is_users_database;
 use crate::http::{Failure, Outcome, Reply, Request};
 
 /// GET `/{db}/_security`.
@@ -14,7 +15,8 @@ pub(crate) async fn get(_request: &mut Request, database: &Arc<Database>) -> Out
 
 /// PUT `/{db}/_security`. Any content type is taken.
 pub(crate) async fn put(request: &mut Request, database: &Arc<Database>) -> Outcome {
-    if database.name() == "_users" {
+    let editable = request.app.settings().users_db_security_editable;
+    if is_users_database(database.name()) && !editable {
         return Err(Failure::forbidden("You can't edit the security object of the user database."));
     }
     let text = request.body.bytes().await?;

@@ -1,14 +1,13 @@
 //! The server itself: welcome, health, ids, and the lists of its databases.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, EXPIRES, PRAGMA};
 use http::{HeaderValue, StatusCode};
 use serde_json::{Value, json};
-use settee_engine::{Databases, Error, NameRange};
+use settee_engine::NameRange;
 
-use super::{blocking, database, etag};
+use super::visible::Visible;
+use super::{blocking, etag};
 use crate::http::stream::{self, BlockingWriter};
 use crate::http::{Failure, Outcome, Query, Reply, ReplyBody, Request};
 
@@ -71,8 +70,8 @@ pub(super) fn uuids(request: &Request) -> Outcome {
 /// GET `/_all_dbs`.
 pub(super) async fn all_dbs(request: &mut Request) -> Outcome {
     let range = name_range(&request.query)?;
-    let databases = Arc::clone(request.app.databases());
-    let names = blocking::run(move || databases.names(&range)).await?;
+    let visible = Visible::to(request);
+    let names = blocking::run(move || visible.names(range)).await?;
     let mut json = serde_json::to_vec(&names)
         .map_err(|error| Failure::internal(format!("the list cannot be written: {error}")))?;
     json.push(b'\n');
@@ -82,8 +81,8 @@ pub(super) async fn all_dbs(request: &mut Request) -> Outcome {
 /// GET `/_dbs_info`. A short answer has an entity tag; a long one is sent while it is being made.
 pub(super) async fn dbs_info(request: &mut Request) -> Outcome {
     let range = name_range(&request.query)?;
-    let databases = Arc::clone(request.app.databases());
-    let body = stream::produce(move |out| write_infos(&databases, &range, out)).await?;
+    let visible = Visible::to(request);
+    let body = stream::produce(move |out| write_infos(&visible, range, out)).await?;
     Ok(match body {
         ReplyBody::Whole(json) => tagged(request, json),
         body => Reply::json_stream(body),
@@ -92,13 +91,13 @@ pub(super) async fn dbs_info(request: &mut Request) -> Outcome {
 
 /// Writes what each database of the range says of itself; those deleted meanwhile are left out.
 fn write_infos(
-    databases: &Databases,
-    range: &NameRange,
+    visible: &Visible,
+    range: NameRange,
     out: &mut BlockingWriter,
 ) -> Result<(), Failure> {
     let mut before: &[u8] = b"[";
-    for name in databases.names(range)? {
-        let Some(info) = info(databases, &name)? else { continue };
+    for name in visible.names(range)? {
+        let Some(info) = visible.info(&name)? else { continue };
         out.buffer().extend_from_slice(before);
         out.buffer().extend_from_slice(json!({"key": name, "info": info}).to_string().as_bytes());
         before = b",";
@@ -127,29 +126,20 @@ pub(super) async fn dbs_info_of_keys(request: &mut Request) -> Outcome {
     }
     let names: Vec<String> =
         keys.iter().map(|key| key.as_str().unwrap_or_default().to_owned()).collect();
-    let databases = Arc::clone(request.app.databases());
-    let infos = blocking::run(move || Ok(infos(&databases, &names))).await??;
+    let visible = Visible::to(request);
+    let infos = blocking::run(move || Ok(infos(&visible, &names))).await??;
     Ok(Reply::value(200, &json!(infos)))
 }
 
-/// What each database says of itself; `{key, error}` for those that aren't there.
-fn infos(databases: &Databases, names: &[String]) -> Result<Vec<Value>, Failure> {
+/// What each database says of itself; `{key, error}` for those that aren't there, or not to be seen.
+fn infos(visible: &Visible, names: &[String]) -> Result<Vec<Value>, Failure> {
     let entry = |name: &String| {
-        Ok(match info(databases, name)? {
+        Ok(match visible.info(name)? {
             Some(info) => json!({"key": name, "info": info}),
             None => json!({"key": name, "error": "not_found"}),
         })
     };
     names.iter().map(entry).collect()
-}
-
-/// What a database says of itself, if it is there.
-fn info(databases: &Databases, name: &str) -> Result<Option<Value>, Failure> {
-    match databases.get(name) {
-        Ok(found) => database::info_value(&found).map(Some),
-        Err(Error::DatabaseNotFound) => Ok(None),
-        Err(error) => Err(Failure::from(error)),
-    }
 }
 
 /// Reads the parameters of a list of databases; of repeated ones the last counts.

@@ -5,7 +5,7 @@ use http::StatusCode;
 use http::header::{CONTENT_TYPE, LOCATION, SET_COOKIE};
 use serde_json::{Value, json};
 
-use crate::auth::{User, client_address};
+use crate::auth::{Credentials, User, client_address};
 use crate::http::{Failure, Outcome, Query, Reply, Request};
 
 /// GET.
@@ -13,11 +13,13 @@ pub(super) fn get(request: &Request) -> Outcome {
     if request.query.is_true("basic") && request.user().name().is_none() {
         return Err(Failure::unauthorized("Please login."));
     }
-    let mut info = json!({"authentication_handlers": ["cookie", "default"]});
+    let settings = request.app.settings();
+    let handlers = settings.accounts.handlers.iter().map(|handler| handler.name());
+    let mut info = json!({"authentication_handlers": handlers.collect::<Vec<_>>()});
     if let Some(handler) = request.identity.handler {
-        info["authenticated"] = json!(handler);
+        info["authenticated"] = json!(handler.name());
     }
-    if let Some(database) = &request.app.settings().authentication_db {
+    if let Some(database) = &settings.authentication_db {
         info["authentication_db"] = json!(database);
     }
     let user = json!({
@@ -29,10 +31,16 @@ pub(super) fn get(request: &Request) -> Outcome {
 
 /// POST: logs in with a form or a JSON object.
 pub(super) async fn post(request: &mut Request) -> Outcome {
-    let (name, password) = credentials(request).await?;
+    let given = Given::read(request).await?;
+    let name = given.name()?;
     let client = client_address(&request.headers, request.peer.ip());
     let settings = Guard::into_inner(request.app.settings());
-    match request.app.accounts().log_in(&name, &password, client, &settings).await {
+    let credentials = Credentials {
+        name,
+        password: given.password.as_deref().unwrap_or_default(),
+        token: given.token.as_deref(),
+    };
+    match request.app.accounts().log_in(credentials, client, &settings).await {
         Ok(user) => logged_in(request, &user),
         Err(failure) => {
             if let Some(target) = redirect_target(request, "fail") {
@@ -44,7 +52,7 @@ pub(super) async fn post(request: &mut Request) -> Outcome {
 }
 
 fn logged_in(request: &Request, user: &User) -> Outcome {
-    let cookie = request.app.accounts().issue_cookie(user, &request.app.settings());
+    let cookie = request.app.accounts().issue_cookie(user, &request.app.settings())?;
     let cookie = cookie.ok_or_else(|| Failure::internal("no cookie could be made"))?;
     let reply = match redirect_target(request, "next") {
         Some(target) => redirect(&target),
@@ -76,42 +84,33 @@ fn redirect(uri: &str) -> Reply {
     Reply::empty(StatusCode::FOUND.as_u16()).with_text_header(LOCATION, uri)
 }
 
-async fn credentials(request: &mut Request) -> Result<(String, String), Failure> {
-    let kind = request.header(CONTENT_TYPE).and_then(|value| value.split(';').next());
-    let form = match kind.map(str::trim) {
-        Some("application/x-www-form-urlencoded") => true,
-        Some("application/json") => false,
-        _ => {
-            return Err(Failure::bad_content_type(
-                "Content-Type must be 'application/x-www-form-urlencoded' or 'application/json'",
-            ));
-        }
-    };
-    let body = request.body.bytes().await?;
-    let given = if form { Given::form(&body)? } else { Given::json(&body)? };
-    let name = match (given.name, given.username) {
-        (Some(name), Some(username)) if name != username => {
-            return Err(Failure::bad_request("request body contains different usernames"));
-        }
-        (Some(name), _) | (None, Some(name)) => name,
-        (None, None) => {
-            return Err(Failure::bad_request("request body must contain a username"));
-        }
-    };
-    Ok((name, given.password.unwrap_or_default()))
-}
-
+/// What a log-in form or object holds.
 struct Given {
     name: Option<String>,
     username: Option<String>,
     password: Option<String>,
+    token: Option<String>,
 }
 
 impl Given {
+    async fn read(request: &mut Request) -> Result<Self, Failure> {
+        let kind = request.header(CONTENT_TYPE).and_then(|value| value.split(';').next());
+        let form = match kind.map(str::trim) {
+            Some("application/x-www-form-urlencoded") => true,
+            Some("application/json") => false,
+            _ => {
+                return Err(Failure::bad_content_type(
+                    "Content-Type must be 'application/x-www-form-urlencoded' or 'application/json'",
+                ));
+            }
+        };
+        let body = request.body.bytes().await?;
+        if form { Self::form(&body) } else { Self::json(&body) }
+    }
+
     fn form(body: &[u8]) -> Result<Self, Failure> {
         let form = Query::parse(&String::from_utf8_lossy(body))?;
-        let text = |name| form.text(name).map(String::from);
-        Ok(Self { name: text("name"), username: text("username"), password: text("password") })
+        Ok(Self::new(|name| form.text(name).map(String::from)))
     }
 
     fn json(body: &[u8]) -> Result<Self, Failure> {
@@ -119,7 +118,25 @@ impl Given {
         if !value.is_object() {
             return Err(Failure::bad_request("Request body must be a JSON object"));
         }
-        let text = |name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
-        Ok(Self { name: text("name"), username: text("username"), password: text("password") })
+        Ok(Self::new(|name| value.get(name).and_then(Value::as_str).map(str::to_owned)))
+    }
+
+    fn new(text: impl Fn(&str) -> Option<String>) -> Self {
+        Self {
+            name: text("name"),
+            username: text("username"),
+            password: text("password"),
+            token: text("token"),
+        }
+    }
+
+    fn name(&self) -> Result<&str, Failure> {
+        match (&self.name, &self.username) {
+            (Some(name), Some(username)) if name != username => {
+                Err(Failure::bad_request("request body contains different usernames"))
+            }
+            (Some(name), _) | (None, Some(name)) => Ok(name),
+            (None, None) => Err(Failure::bad_request("request body must contain a username")),
+        }
     }
 }

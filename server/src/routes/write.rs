@@ -7,6 +7,7 @@ use settee_engine::{Caller, Database, Document, Rev, WriteMode, WriteResults};
 use tokio::sync::oneshot;
 
 use super::design;
+use crate::app::App;
 use crate::http::{Failure, Request};
 
 /// Writes one document, if the user may.
@@ -17,7 +18,7 @@ pub(crate) async fn one(
     mode: WriteMode,
 ) -> Result<Rev, Failure> {
     check_author(request, database, &document.id)?;
-    submit(database, request.user().caller(), document, mode).await
+    submit(&request.app, database, request.user().caller(), document, mode).await
 }
 
 /// Writes one document for `batch=ok`: the answer does not wait, and what is refused later goes to
@@ -29,9 +30,10 @@ pub(crate) fn later(
     mode: WriteMode,
 ) -> Result<(), Failure> {
     check_author(request, database, &document.id)?;
-    let (database, caller) = (Arc::clone(database), request.user().caller().clone());
+    let (app, database) = (Arc::clone(&request.app), Arc::clone(database));
+    let caller = request.user().caller().clone();
     tokio::spawn(async move {
-        if let Err(failure) = submit(&database, &caller, document, mode).await {
+        if let Err(failure) = submit(&app, &database, &caller, document, mode).await {
             tracing::info!(database = database.name(), %failure, "a batched write was refused");
         }
     });
@@ -48,11 +50,13 @@ pub(crate) fn check_author(
 }
 
 async fn submit(
+    app: &App,
     database: &Arc<Database>,
     caller: &Caller,
     document: Document,
     mode: WriteMode,
 ) -> Result<Rev, Failure> {
+    let turn = app.accounts().turn_to_write(database).await;
     let (sender, receiver) = oneshot::channel();
     let done = Box::new(move |results| {
         // Whoever asked may have hung up; the write stands all the same.
@@ -64,7 +68,10 @@ async fn submit(
     }
     let lost = || Failure::internal("the write was lost");
     let results: WriteResults = receiver.await.map_err(|_| lost())??;
-    Ok(results.into_iter().next().ok_or_else(lost)??)
+    drop(turn);
+    let rev = results.into_iter().next().ok_or_else(lost)??;
+    app.per_user().catch_up(database).await;
+    Ok(rev)
 }
 
 /// Whether the answer may go out before the document is stored.

@@ -80,3 +80,20 @@ test('the follower sees changes as they happen', async () => {
   assert.equal((await seen).id, 'news');
   db.changesReader.stop();
 });
+
+test('a user logs in, works with the cookie and loses it with the password', async () => {
+  await couch.db.create('shared');
+  await couch.request({ db: 'shared', method: 'put', path: '_security', body: { members: { names: ['anna'] } } });
+  const users = couch.use('_users');
+  const account = { _id: 'org.couchdb.user:anna', name: 'anna', password: 'pw', roles: ['staff'], type: 'user' };
+  const { rev } = await users.insert(account);
+  const anna = Nano({ url: server.origin });
+  await assert.rejects(anna.use('shared').list(), { statusCode: 401 });
+  await assert.rejects(anna.auth('anna', 'wrong'), { statusCode: 401 });
+  assert.deepEqual((await anna.auth('anna', 'pw')).roles, ['staff']);
+  assert.equal((await anna.session()).userCtx.name, 'anna');
+  await anna.use('shared').insert({ by: 'anna' }, 'note');
+  await users.insert({ ...account, _rev: rev, password: 'newer' });
+  assert.equal((await anna.session()).userCtx.name, null);
+  await assert.rejects(anna.use('shared').get('note'), { statusCode: 401 });
+});

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 mod client;
+pub(crate) mod tokens;
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Write as _};

@@ -15,6 +15,7 @@ use crate::routes::body;
 use crate::routes::document::open_revs::{error_head, write_part};
 use crate::routes::document::related::{Copied, new_boundary};
 use crate::routes::document::show_options;
+use crate::routes::users;
 
 /// Parameters that make sense for one document only.
 const NOT_ACCEPTABLE: [&str; 5] = ["open_revs", "new_edits", "w", "rev", "atts_since"];
@@ -32,7 +33,11 @@ pub(crate) async fn bulk_get(request: &mut Request, database: &Arc<Database>) ->
         .get("docs")
         .and_then(Value::as_array)
         .ok_or_else(|| Failure::bad_request("Missing JSON list of 'docs'."))?;
-    let items = items.iter().map(Item::parse).collect::<Result<Vec<_>, Failure>>()?;
+    let most = request.app.settings().network.max_bulk_get;
+    super::check_count(items.len(), most, "max_bulk_get_count_exceeded")?;
+    let hide = |item: Item| item.hidden_unless(|id| users::may_read(request, database, id));
+    let items = items.iter().map(|item| Item::parse(item).map(hide));
+    let items = items.collect::<Result<Vec<_>, Failure>>()?;
     let mut bulk = Bulk {
         items,
         latest: request.query.is_true("latest"),
@@ -122,6 +127,18 @@ impl Item {
 }
 
 impl Item {
+    /// What may not be read is as good as not there.
+    fn hidden_unless(self, may_read: impl Fn(&str) -> bool) -> Self {
+        match self {
+            Self::Wanted { id, rev, .. } if !may_read(&id) => {
+                let rev = rev.map_or_else(|| "undefined".to_owned(), |rev| rev.to_string());
+                let failure = Failure::not_found("missing");
+                Self::Refused(Refusal::new(Some(&id), Some(&rev), &failure))
+            }
+            item => item,
+        }
+    }
+
     fn id(&self) -> &str {
         match self {
             Self::Wanted { id, .. } => id,
