@@ -100,6 +100,11 @@ fn check_members(members: &Object, language: &str) -> Result<()> {
             typed(value, name, types)?;
         }
     }
+    for name in ["local_seq", "include_design", "partitioned"] {
+        if let Some(option) = members.get("options").and_then(|options| options.get(name)) {
+            typed(option, &format!("options.{name}"), &[Type::Boolean])?;
+        }
+    }
     for name in ["filters", "lists", "shows", "updates"] {
         let Some(functions) = members.get(name) else { continue };
         let functions = typed(functions, name, &[Type::Object])?.as_object();
@@ -165,6 +170,10 @@ mod tests {
             (r#"{"views":{"x":{}}}"#, "View `x` must contain map function"),
             (r#"{"rewrites":{}}"#, "`rewrites` field must have array or string type"),
             (r#"{"shows":{"x":1}}"#, "`shows.x` field must have string or object type"),
+            (
+                r#"{"options":{"include_design":"x"}}"#,
+                "`options.include_design` field must have boolean type",
+            ),
             (r#"{"views":{"x":{"map":""}}}"#, "missing function"),
             (
                 r#"{"views":{"x":{"map":"x=>1","reduce":"_nosuch"}}}"#,

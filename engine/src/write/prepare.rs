@@ -83,13 +83,19 @@ impl Plan {
         let count = docs.len();
         docs.iter().try_for_each(|doc| database.check_writable(doc))?;
         let (docs, mut refused) = admit(PendingWrite { database, caller, mode }, docs)?;
+        let validators = match docs.iter().any(|(_, doc)| DocKind::of(&doc.id) == DocKind::Normal) {
+            true => database.validators()?,
+            false => None,
+        };
         let checked = database.looks_up_first()
+            || validators.is_some()
             || docs.iter().any(|(_, doc)| !doc.attachments.is_empty() || is_design(&doc.id));
         let mut prepared = Vec::with_capacity(docs.len());
         for (place, doc) in docs {
             prepared.push(Prepared::new(database, place, doc, mode)?);
         }
-        refused.extend(validate::refuse(database, caller, &mut prepared, (mode, checked))?);
+        let rules = (mode, checked);
+        refused.extend(validate::refuse(database, caller, &mut prepared, rules, validators)?);
         // CouchDB gives sequences in the order of ids. The sort is stable, so that of several
         // documents with one id the first stays in front.
         prepared.sort_by(|a, b| a.id.cmp(&b.id));

@@ -37,11 +37,8 @@ pub(super) fn refuse(
     caller: &Caller,
     prepared: &mut Vec<Prepared>,
     (mode, checked): (WriteMode, bool),
+    validators: Option<Arc<Validators>>,
 ) -> Result<Vec<(usize, Error)>> {
-    let validators = match prepared.iter().any(|doc| DocKind::of(&doc.id) == DocKind::Normal) {
-        true => database.validators()?,
-        false => None,
-    };
     let is_design = |doc: &Prepared| DocKind::of(&doc.id) == DocKind::Design && !doc.deleted;
     if validators.is_none() && !prepared.iter().any(is_design) {
         return Ok(Vec::new());

@@ -103,6 +103,7 @@ fn read(
         verb: parts.method.clone(),
         head_only: parts.method == http::Method::HEAD,
         rewrites: 0,
+        rewritten: false,
         requested: None,
     };
     (request, parts.method)

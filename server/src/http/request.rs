@@ -42,6 +42,8 @@ pub struct Request {
     pub head_only: bool,
     /// How often the path was rewritten.
     pub rewrites: u32,
+    /// It was rewritten, and what it has become is still to be answered.
+    pub rewritten: bool,
     /// The target as the client sent it, if it was rewritten.
     pub requested: Option<String>,
 }

@@ -40,6 +40,16 @@ use crate::proxy;
 ///
 /// Whatever keeps the request from being answered, as the client is to be told.
 pub(crate) async fn answer(request: &mut Request) -> Outcome {
+    loop {
+        request.rewritten = false;
+        let outcome = dispatch(request).await;
+        if !request.rewritten {
+            return outcome;
+        }
+    }
+}
+
+async fn dispatch(request: &mut Request) -> Outcome {
     let path: Arc<Path> = request.path.clone();
     let segments: Vec<&[u8]> = path.segments().collect();
     if let Some(first) = segments.first()
