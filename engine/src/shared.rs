@@ -5,7 +5,12 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 
 use crate::{
-    attachment::AttachmentSettings, securities::Securities, tasks::Tasks, write::hook::WriteHooks,
+    attachment::AttachmentSettings,
+    javascript::JsSettings,
+    securities::Securities,
+    tasks::Tasks,
+    view::{ViewSettings, background::Background, indexer::Indexer},
+    write::hook::WriteHooks,
 };
 
 /// Settings and services that all databases of a folder share.
@@ -19,7 +24,12 @@ pub(crate) struct Shared {
     pub(crate) securities: Securities,
     /// Rules of the server's own databases.
     pub(crate) hooks: WriteHooks,
+    /// What brings indexes up to date while nobody asks.
+    pub(crate) background: Arc<Background>,
+    /// The threads that change indexes.
+    pub(crate) indexer: Arc<Indexer>,
     attachments: RwLock<Arc<AttachmentSettings>>,
+    views: RwLock<Arc<ViewSettings>>,
 }
 
 impl Shared {
@@ -29,13 +39,30 @@ impl Shared {
             tasks: Arc::default(),
             securities: Securities::default(),
             hooks: WriteHooks::default(),
+            background: Arc::default(),
+            indexer: Arc::default(),
             attachments: RwLock::new(Arc::new(attachments)),
+            views: RwLock::default(),
         })
     }
 
     /// Compression and limits for attachments written from now on.
     pub(crate) fn attachment_settings(&self) -> Arc<AttachmentSettings> {
         Arc::clone(&self.attachments.read())
+    }
+
+    /// Limits of functions of design documents.
+    pub(crate) fn javascript(&self) -> JsSettings {
+        JsSettings::default()
+    }
+
+    /// How indexes are built and served.
+    pub(crate) fn view_settings(&self) -> Arc<ViewSettings> {
+        Arc::clone(&self.views.read())
+    }
+
+    pub(crate) fn set_view_settings(&self, settings: ViewSettings) {
+        *self.views.write() = Arc::new(settings);
     }
 
     pub(crate) fn set_attachment_settings(&self, settings: AttachmentSettings) {

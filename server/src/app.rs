@@ -158,6 +158,7 @@ impl App {
         });
         self.accounts.reload(&self.config, &settings);
         self.per_user.configure(auth::users_database(&settings), &settings.accounts.per_user);
+        self.databases.set_view_settings(settings.views.clone());
         self.settings.store(Arc::new(settings));
     }
 

@@ -1,6 +1,9 @@
 //! What can go wrong below the engine.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 /// Shorthand for results of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -56,6 +59,12 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// The file was opened to be read.
+    #[error("{} was opened for reading only", path.display())]
+    ReadOnly {
+        /// The file.
+        path: PathBuf,
+    },
     /// No such database file.
     #[error("{} does not exist", path.display())]
     NotFound {
@@ -88,4 +97,16 @@ pub enum Error {
         /// The limit in bytes.
         limit: u64,
     },
+}
+
+/// The error for a failed operation on a file: a disk that is full is told apart from one that fails.
+pub(crate) fn io_error(operation: &'static str, path: &Path, source: io::Error) -> Error {
+    let path = path.to_path_buf();
+    if is_full(&source) { Error::Full { path } } else { Error::Io { operation, path, source } }
+}
+
+/// Whether an error says that there is no room, as opposed to a failure of the disk.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }

@@ -33,7 +33,7 @@ use crate::{
     error::{Error, Result},
     revision::Rev,
 };
-pub(crate) use apply::Scratch;
+pub(crate) use apply::{Scratch, weight_of};
 pub use hook::{PendingWrite, WriteHook};
 pub(crate) use local::LocalDocument;
 use prepare::{Plan, Prepared};

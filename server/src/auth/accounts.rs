@@ -85,6 +85,12 @@ impl Known {
         Self { user, password: Some(password), totp: None, document: None }
     }
 
+    /// Those who have no password don't log in.
+    fn with_password(mut self) -> Option<(Self, Arc<StoredPassword>)> {
+        let stored = self.password.take()?;
+        Some((self, stored))
+    }
+
     fn user(name: &str, account: &Account) -> Self {
         Self {
             user: User::new(name, account.roles.iter().cloned()),
@@ -139,6 +145,14 @@ impl Accounts {
         self.hook.set_policy(settings.accounts.passwords.clone());
         self.secrets.set(settings.cookie_secret.as_deref());
         self.tokens.configure(&settings.accounts.jwt);
+        if settings.accounts.handlers.contains(&Handler::Proxy)
+            && !settings.accounts.proxy.use_secret
+        {
+            tracing::warn!(
+                "proxy authentication without a secret lets everybody in who reaches the server: set \
+                 [chttpd_auth] proxy_use_secret = true"
+            );
+        }
     }
 
     /// Finds the user behind a request's headers: the first whom one of the configured handlers
@@ -191,37 +205,43 @@ impl Accounts {
         client: IpAddr,
         settings: &Settings,
     ) -> Result<User, Failure> {
-        let Credentials { name, password, token } = credentials;
-        let known = self.find(name)?;
-        let Some((known, stored)) = known.and_then(|mut known| {
-            let stored = known.password.take()?;
-            Some((known, stored))
-        }) else {
-            self.take_the_time(password, settings).await;
+        let name = credentials.name;
+        let Some((known, stored)) = self.find(name)?.and_then(Known::with_password) else {
+            self.take_the_time(credentials.password, settings).await;
             return Err(Failure::unauthorized(INCORRECT));
         };
         self.lockout.check(client, name, stored.salt(), settings)?;
         check_iterations(&stored, settings)?;
-        let remembered = self.verified.contains(name, password, &stored);
-        let right = remembered || self.verify(password, &stored).await;
-        let second = known
-            .totp
-            .as_ref()
-            .is_none_or(|totp| token.is_some_and(|token| totp.accepts(token, now())));
-        if !right || !second {
+        if !self.proves(credentials, &known, &stored).await {
             self.lockout.count(client, name, stored.salt(), settings);
             return Err(Failure::unauthorized(INCORRECT));
-        }
-        if !remembered {
-            self.verified.insert(name, password, &stored);
         }
         if let Some(rev) = known.document
             && settings.accounts.upgrade_hashes
             && stored.is_weaker_than(&settings.accounts.passwords)
         {
-            upgrade::begin(self.users.database()?, name, &rev, password);
+            upgrade::begin(self.users.database()?, name, &rev, credentials.password);
         }
         Ok(known.user)
+    }
+
+    /// Whether these are the account's password and, if it asks for one, its one-time password.
+    async fn proves(
+        &self,
+        Credentials { name, password, token }: Credentials<'_>,
+        known: &Known,
+        stored: &Arc<StoredPassword>,
+    ) -> bool {
+        let remembered = self.verified.contains(name, password, stored);
+        let right = remembered || self.verify(password, stored).await;
+        let second = known
+            .totp
+            .as_ref()
+            .is_none_or(|totp| token.is_some_and(|token| totp.accepts(token, now())));
+        if right && second && !remembered {
+            self.verified.insert(name, password, stored);
+        }
+        right && second
     }
 
     async fn verify(&self, password: &str, stored: &Arc<StoredPassword>) -> bool {

@@ -73,6 +73,21 @@ algorithm = sequential
 format = base_16
 max_count = 1000
 
+[query_server_config]
+reduce_limit = true
+reduce_limit_threshold = 5000
+reduce_limit_ratio = 2.0
+query_limit = infinity
+
+[query]
+serve_old = false
+build_threads = 0
+build_memory = 67108864
+
+[ken]
+enable = true
+limit = 20
+
 [cluster]
 q = 2
 n = 1

@@ -25,6 +25,8 @@ mod server;
 mod session;
 mod users;
 mod utils;
+mod view;
+mod visible;
 mod write;
 
 use std::sync::Arc;

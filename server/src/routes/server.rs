@@ -1,15 +1,16 @@
 //! The server itself: welcome, health, ids, and the lists of its databases.
 
-use std::sync::Arc;
 
+use bytes::Bytes;
 use http::header::{CACHE_CONTROL, EXPIRES, PRAGMA};
 use http::{HeaderValue, StatusCode};
 use serde_json::{Value, json};
-use settee_engine::{Databases, Error, NameRange};
+use settee_engine::NameRange;
 
-use super::{blocking, database, etag};
-use crate::auth::User;
-use crate::http::{Failure, Outcome, Query, Reply, Request};
+use super::visible::Visible;
+use super::{blocking, etag};
+use crate::http::stream::{self, BlockingWriter};
+use crate::http::{Failure, Outcome, Query, Reply, ReplyBody, Request};
 
 /// The version of CouchDB whose API this server speaks.
 const COUCHDB_VERSION: &str = "3.5.0";
@@ -69,17 +70,45 @@ pub(super) fn uuids(request: &Request) -> Outcome {
 
 /// GET `/_all_dbs`.
 pub(super) async fn all_dbs(request: &mut Request) -> Outcome {
-    let names = names(request).await?;
-    Ok(tagged(request, json!(names).to_string()))
+    let range = name_range(&request.query)?;
+    let visible = Visible::to(request);
+    let names = blocking::run(move || visible.names(range)).await?;
+    let mut json = serde_json::to_vec(&names)
+        .map_err(|error| Failure::internal(format!("the list cannot be written: {error}")))?;
+    json.push(b'\n');
+    Ok(tagged(request, json.into()))
 }
 
-/// GET `/_dbs_info`.
+/// GET `/_dbs_info`. A short answer has an entity tag; a long one is sent while it is being made.
 pub(super) async fn dbs_info(request: &mut Request) -> Outcome {
-    let names = names(request).await?;
-    let databases = Arc::clone(request.app.databases());
-    let infos = blocking::run(move || Ok(infos(&databases, &names, None))).await??;
-    let known: Vec<Value> = infos.into_iter().filter(|entry| entry.get("info").is_some()).collect();
-    Ok(tagged(request, json!(known).to_string()))
+    let range = name_range(&request.query)?;
+    let visible = Visible::to(request);
+    let body = stream::produce(move |out| write_infos(&visible, range, out)).await?;
+    Ok(match body {
+        ReplyBody::Whole(json) => tagged(request, json),
+        body => Reply::json_stream(body),
+    })
+}
+
+/// Writes what each database of the range says of itself; those deleted meanwhile are left out.
+fn write_infos(
+    visible: &Visible,
+    range: NameRange,
+    out: &mut BlockingWriter,
+) -> Result<(), Failure> {
+    let mut before: &[u8] = b"[";
+    for name in visible.names(range)? {
+        let Some(info) = visible.info(&name)? else { continue };
+        out.buffer().extend_from_slice(before);
+        out.buffer().extend_from_slice(json!({"key": name, "info": info}).to_string().as_bytes());
+        before = b",";
+        if out.spill().is_err() {
+            return Ok(());
+        }
+    }
+    let end: &[u8] = if before == b"[" { b"[]\n" } else { b"]\n" };
+    out.buffer().extend_from_slice(end);
+    Ok(())
 }
 
 /// POST `/_dbs_info`.
@@ -98,64 +127,20 @@ pub(super) async fn dbs_info_of_keys(request: &mut Request) -> Outcome {
     }
     let names: Vec<String> =
         keys.iter().map(|key| key.as_str().unwrap_or_default().to_owned()).collect();
-    let (databases, user) = (Arc::clone(request.app.databases()), reader(request));
-    let infos = move || infos(&databases, &names, user.as_ref());
-    let infos = blocking::run(move || Ok(infos())).await??;
+    let visible = Visible::to(request);
+    let infos = blocking::run(move || Ok(infos(&visible, &names))).await??;
     Ok(Reply::value(200, &json!(infos)))
 }
 
-/// What each database says of itself; `{key, error}` for those that aren't there, or not to be read by `user`
-/// if there is one.
-fn infos(
-    databases: &Databases,
-    names: &[String],
-    user: Option<&User>,
-) -> Result<Vec<Value>, Failure> {
-    let hidden = |name: &str| user.is_some_and(|user| !may_read(databases, name, user));
-    let missing = |name: &str| Ok(json!({"key": name, "error": "not_found"}));
-    let info = |name: &String| match databases.get(name) {
-        _ if hidden(name) => missing(name),
-        Ok(found) => Ok(json!({"key": name, "info": database::info_value(&found)?})),
-        Err(Error::DatabaseNotFound) => missing(name),
-        Err(error) => Err(Failure::from(error)),
+/// What each database says of itself; `{key, error}` for those that aren't there, or not to be seen.
+fn infos(visible: &Visible, names: &[String]) -> Result<Vec<Value>, Failure> {
+    let entry = |name: &String| {
+        Ok(match visible.info(name)? {
+            Some(info) => json!({"key": name, "info": info}),
+            None => json!({"key": name, "error": "not_found"}),
+        })
     };
-    names.iter().map(info).collect()
-}
-
-async fn names(request: &Request) -> Result<Vec<String>, Failure> {
-    let range = name_range(&request.query)?;
-    let databases = Arc::clone(request.app.databases());
-    match reader(request) {
-        None => blocking::run(move || databases.names(&range)).await,
-        Some(user) => blocking::run(move || readable_names(&databases, range, &user)).await,
-    }
-}
-
-/// Whoever is told only what they may read.
-fn reader(request: &Request) -> Option<User> {
-    let user = request.user();
-    let filtered = request.app.settings().accounts.list_readable_only && !user.is_admin();
-    filtered.then(|| user.clone())
-}
-
-/// The names in a range that the user may read; the others don't count.
-fn readable_names(
-    databases: &Databases,
-    range: NameRange,
-    user: &User,
-) -> settee_engine::Result<Vec<String>> {
-    let all = NameRange { skip: 0, limit: None, ..range };
-    let skip = usize::try_from(range.skip).unwrap_or(usize::MAX);
-    let limit =
-        range.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
-    let readable = |name: &String| may_read(databases, name, user);
-    let names = databases.names(&all)?.into_iter();
-    Ok(names.filter(readable).skip(skip).take(limit).collect())
-}
-
-/// Whether a database is there, and the user may read it. One that can't be opened shows nothing.
-fn may_read(databases: &Databases, name: &str, user: &User) -> bool {
-    databases.security(name).is_ok_and(|security| user.is_member_by(&security))
+    names.iter().map(entry).collect()
 }
 
 /// Reads the parameters of a list of databases; of repeated ones the last counts.
@@ -210,13 +195,13 @@ fn key(value: &[u8]) -> Result<String, Failure> {
     }
 }
 
-/// JSON that changes seldom: with an entity tag, and 304 for those who have it already.
-fn tagged(request: &Request, json: String) -> Reply {
-    let tag = etag::of(&[json.as_bytes()]);
+/// JSON that changes seldom, with its newline: with an entity tag, and 304 for those who have it already.
+fn tagged(request: &Request, json: Bytes) -> Reply {
+    let tag = etag::of(&[json.trim_ascii_end()]);
     if request.none_match(&tag) {
         return Reply::not_modified(&tag);
     }
-    Reply::json(200, json).with_etag(&tag)
+    Reply::json_line(200, json).with_etag(&tag)
 }
 
 /// GET `/_active_tasks`: what runs in the background.

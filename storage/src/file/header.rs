@@ -1,7 +1,7 @@
 //! The first block of a file: what it is, and the salt that keys everything after it.
 //!
 //! ```text
-//!    0  16  magic "SETTEE\r\n\x1a\n" and zeros
+//!    0  16  magic "SETTEE\r\n\x1a\n" and zeros, or in an index file "SETTEE\r\n\x1a\nindex\0"
 //!   16   4  format version
 //!   20   4  length of this block, 4096
 //!   24  16  salt, random
@@ -16,26 +16,27 @@ use xxhash_rust::xxh3;
 use super::codec::Input;
 
 /// Bytes of the header block; the first frame follows it.
-pub(super) const HEADER_BYTES: usize = 4096;
+pub(crate) const HEADER_BYTES: usize = 4096;
 /// Where the first frame is.
-pub(super) const FIRST_FRAME: u64 = 4096;
+pub(crate) const FIRST_FRAME: u64 = 4096;
 /// Version of the format this build writes and reads.
-pub(super) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 1;
 
-const MAGIC: [u8; 16] = *b"SETTEE\r\n\x1a\n\0\0\0\0\0\0";
+pub(super) const DATABASE_MAGIC: [u8; 16] = *b"SETTEE\r\n\x1a\n\0\0\0\0\0\0";
+const INDEX_MAGIC: [u8; 16] = *b"SETTEE\r\n\x1a\nindex\0";
 const HEADER_LEN_FIELD: u32 = 4096;
-const SUMMED_BYTES: usize = 56;
+pub(super) const SUMMED_BYTES: usize = 56;
 
 /// What makes one file different from every other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Identity {
-    pub(super) salt: [u8; 16],
-    pub(super) creation: [u8; 16],
+pub(crate) struct Identity {
+    pub(crate) salt: [u8; 16],
+    pub(crate) creation: [u8; 16],
 }
 
 /// Why a header block was refused.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(crate) enum Refusal {
     /// It does not begin like a database file.
     NotADatabase,
     /// A version this build does not know.
@@ -44,10 +45,33 @@ pub(super) enum Refusal {
     Damaged,
 }
 
+/// What a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FileKind {
+    /// A database.
+    Database,
+    /// An index, made from a database and disposable.
+    Index,
+}
+
+impl FileKind {
+    fn magic(self) -> [u8; 16] {
+        match self {
+            FileKind::Database => DATABASE_MAGIC,
+            FileKind::Index => INDEX_MAGIC,
+        }
+    }
+}
+
+/// The header block of a new database file.
+pub(crate) fn encode(identity: &Identity) -> Vec<u8> {
+    encode_as(FileKind::Database, identity)
+}
+
 /// The header block of a new file.
-pub(super) fn encode(identity: &Identity) -> Vec<u8> {
+pub(crate) fn encode_as(kind: FileKind, identity: &Identity) -> Vec<u8> {
     let mut block = Vec::with_capacity(HEADER_BYTES);
-    block.extend_from_slice(&MAGIC);
+    block.extend_from_slice(&kind.magic());
     block.extend_from_slice(&VERSION.to_le_bytes());
     block.extend_from_slice(&HEADER_LEN_FIELD.to_le_bytes());
     block.extend_from_slice(&identity.salt);
@@ -58,10 +82,15 @@ pub(super) fn encode(identity: &Identity) -> Vec<u8> {
     block
 }
 
+/// Reads the header block of a database file back.
+pub(crate) fn decode(block: &[u8]) -> Result<Identity, Refusal> {
+    decode_as(FileKind::Database, block)
+}
+
 /// Reads a header block back.
-pub(super) fn decode(block: &[u8]) -> Result<Identity, Refusal> {
+pub(crate) fn decode_as(kind: FileKind, block: &[u8]) -> Result<Identity, Refusal> {
     let mut input = Input::new(block);
-    if input.array::<16>() != Some(MAGIC) {
+    if input.array::<16>() != Some(kind.magic()) {
         return Err(Refusal::NotADatabase);
     }
     let version = input.u32().ok_or(Refusal::Damaged)?;
@@ -94,6 +123,7 @@ mod tests {
             damaged[bit / 8] ^= 1 << (bit % 8);
             assert!(decode(&damaged).is_err(), "bit {bit}");
         }
+        assert_eq!(decode_as(FileKind::Index, &block), Err(Refusal::NotADatabase));
         assert_eq!(decode(&block[..71]), Err(Refusal::Damaged));
         assert_eq!(decode(b"{}"), Err(Refusal::NotADatabase));
     }

@@ -19,7 +19,7 @@ use parking_lot::{Mutex, MutexGuard};
 use super::frame::{Chain, FrameBuffer, Keys, Kind};
 use crate::{
     disk::{File, write_all_at},
-    error::{Error, Result},
+    error::{Error, Result, io_error, is_full},
 };
 
 /// Frames up to this size are worth space prepared ahead: it spares a change of metadata in the sync,
@@ -184,15 +184,8 @@ impl Tail {
     }
 
     fn io_error(&self, operation: &'static str, source: io::Error) -> Error {
-        let path = self.path.to_path_buf();
-        if is_full(&source) { Error::Full { path } } else { Error::Io { operation, path, source } }
+        io_error(operation, &self.path, source)
     }
-}
-
-/// Whether an error says that there is no room, as opposed to a failure of the disk.
-fn is_full(error: &io::Error) -> bool {
-    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
-    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }
 
 /// The right to append.

@@ -9,17 +9,19 @@
 //! * `pages`: where nodes come from and where they go
 //! * `reduce`: sums kept in inner nodes
 //! * `node`: the layout of a node and the reader that searches it in place
-//! * `read`: points, sums; `cursor`: ranges, both directions
+//! * `read`: points, sums; `fold`: sums of many neighbouring ranges; `cursor`: ranges, both directions
 //! * `pending`, `levels`: packing entries into nodes, level by level
 //! * `write`: building a tree in one pass, merging changes into one
-//! * `verify`: checking a whole tree
+//! * `verify`: checking a whole tree; `raw`: nodes as they are written, for tools
 
 mod cursor;
+mod fold;
 mod levels;
 mod node;
 mod node_ref;
 mod pages;
 mod pending;
+mod raw;
 mod read;
 mod reduce;
 #[cfg(test)]
@@ -28,8 +30,10 @@ mod verify;
 mod write;
 
 pub use cursor::Cursor;
+pub use fold::{Fold, Step};
 pub use node_ref::{MAX_HEIGHT, NodeRef, Root};
 pub use pages::{NodeBuffer, Page, Pages, Sink};
+pub(crate) use raw::{RawNode, RawValue};
 pub use read::{Tree, TreeValue};
 pub use reduce::{CountEntries, Malformed, NoSum, Reduce};
 pub use verify::TreeShape;

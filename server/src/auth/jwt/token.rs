@@ -65,7 +65,7 @@ impl<'t> Token<'t> {
         if of_issuer {
             self.check_required("exp", None)?;
         }
-        #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 fit into 53 bits")]
+        // Seconds since 1970 fit into 53 bits.
         let now = now as f64;
         if self.time("exp")?.is_some_and(|end| end <= now) {
             return Err(Failure::unauthorized("exp not in future"));

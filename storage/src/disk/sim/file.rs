@@ -57,8 +57,10 @@ impl SimFile {
 
 impl Drop for SimFile {
     fn drop(&mut self) {
+        let mut inner = self.disk.inner.lock();
+        inner.closed(self.inode);
         if self.locked.load(Ordering::Acquire) {
-            self.disk.inner.lock().locks.remove(&self.inode);
+            inner.locks.remove(&self.inode);
         }
     }
 }
@@ -93,7 +95,7 @@ impl File for SimFile {
         }
         let mut len = bytes.len();
         if let Some(capacity) = inner.plan.capacity {
-            let free = capacity.saturating_sub(inner.state.allocated_bytes());
+            let free = capacity.saturating_sub(inner.allocated_bytes());
             let free = usize::try_from(free).unwrap_or(usize::MAX);
             len = inner.state.inode(self.inode).fitting(offset, len, free);
             if len == 0 {

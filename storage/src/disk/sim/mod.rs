@@ -63,6 +63,7 @@ mod state;
 mod tests;
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -72,6 +73,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 pub use faults::{Fault, Operation};
 pub use inode::SECTOR_BYTES;
+pub use random::Random;
 
 use self::{
     crash::Survival,
@@ -94,7 +96,9 @@ struct Inner {
     journal: Option<Vec<Effect>>,
     plan: Plan,
     /// Files whose writer's lock is taken.
-    locks: std::collections::BTreeSet<u64>,
+    locks: BTreeSet<u64>,
+    /// How often each file is open.
+    open: BTreeMap<u64, u64>,
 }
 
 impl Default for SimDisk {
@@ -117,7 +121,8 @@ impl SimDisk {
     }
 
     fn with(state: State, journal: Option<Vec<Effect>>) -> Self {
-        let inner = Inner { state, journal, plan: Plan::default(), locks: Default::default() };
+        let (locks, open) = (BTreeSet::new(), BTreeMap::new());
+        let inner = Inner { state, journal, plan: Plan::default(), locks, open };
         SimDisk { inner: Arc::new(Mutex::new(inner)) }
     }
 
@@ -186,6 +191,11 @@ impl SimDisk {
         self.inner.lock().plan.capacity = bytes;
     }
 
+    /// Takes back what was planned: no operation fails any more, the power stays on, the disk has room.
+    pub fn heal(&self) {
+        self.inner.lock().plan.heal();
+    }
+
     /// Drops clean pages from the page cache, so that reads show what is on the disk. It makes a
     /// difference only after a sync that failed with [`Fault::DropDirty`] or [`Fault::Lie`].
     pub fn drop_caches(&self) {
@@ -235,6 +245,25 @@ impl SimDisk {
 }
 
 impl Inner {
+    fn opened(&mut self, inode: u64) -> u64 {
+        *self.open.entry(inode).or_default() += 1;
+        inode
+    }
+
+    /// Gives up one handle of a file; a file without a name goes with its last one.
+    fn closed(&mut self, inode: u64) {
+        if let Some(handles) = self.open.get_mut(&inode) {
+            *handles -= 1;
+            if *handles == 0 {
+                self.open.remove(&inode);
+            }
+        }
+    }
+
+    fn allocated_bytes(&self) -> u64 {
+        self.state.allocated_bytes(self.open.keys().copied())
+    }
+
     /// The only way in which the state changes.
     fn change(&mut self, effect: Effect) {
         self.state.apply(&effect);
@@ -251,10 +280,11 @@ impl Disk for SimDisk {
             inner.state.check_new(path)?;
             let inode = inner.state.next_inode();
             inner.change(Effect::Create { path: path.to_path_buf(), inode });
-            inode
+            inner.opened(inode)
         } else {
-            let inner = self.enter_names(Operation::Open)?;
-            inner.state.find(path).ok_or(io::ErrorKind::NotFound)?
+            let mut inner = self.enter_names(Operation::Open)?;
+            let inode = inner.state.find(path).ok_or(io::ErrorKind::NotFound)?;
+            inner.opened(inode)
         };
         Ok(Arc::new(SimFile::new(self.clone(), inode, mode != OpenMode::Read)))
     }
@@ -301,6 +331,6 @@ impl Disk for SimDisk {
     fn free_bytes(&self, _path: &Path) -> io::Result<u64> {
         let inner = self.enter_names(Operation::Open)?;
         let capacity = inner.plan.capacity.unwrap_or(u64::MAX);
-        Ok(capacity.saturating_sub(inner.state.allocated_bytes()))
+        Ok(capacity.saturating_sub(inner.allocated_bytes()))
     }
 }

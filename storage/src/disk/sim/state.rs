@@ -111,10 +111,10 @@ impl State {
         !self.pending.is_empty() || self.names.values().any(|&it| self.inode(it).has_unsynced())
     }
 
-    /// Bytes taken up by the files that have names.
-    pub(super) fn allocated_bytes(&self) -> u64 {
-        let bytes: usize =
-            self.names.values().map(|&inode| self.inode(inode).allocated_bytes()).sum();
+    /// Bytes taken up by the files that have names, and by those that are open without one.
+    pub(super) fn allocated_bytes(&self, open: impl Iterator<Item = u64>) -> u64 {
+        let taken: BTreeSet<u64> = self.names.values().copied().chain(open).collect();
+        let bytes: usize = taken.iter().map(|&inode| self.inode(inode).allocated_bytes()).sum();
         u64::try_from(bytes).expect("a size in memory fits into 64 bits")
     }
 

@@ -2,10 +2,10 @@
 //! seven bits a byte. Reading treats its input as hostile: nothing is believed before it is checked.
 
 /// Most bytes a variable-length number takes.
-pub(super) const MAX_VARINT_BYTES: usize = 10;
+pub(crate) const MAX_VARINT_BYTES: usize = 10;
 
 /// Appends a variable-length number: seven bits a byte, low bits first, the top bit means "more".
-pub(super) fn put_varint(out: &mut Vec<u8>, mut number: u64) {
+pub(crate) fn put_varint(out: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         out.push((number & 0x7f) as u8 | 0x80);
         number >>= 7;
@@ -14,64 +14,64 @@ pub(super) fn put_varint(out: &mut Vec<u8>, mut number: u64) {
 }
 
 /// Appends a length and the bytes.
-pub(super) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+pub(crate) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     put_varint(out, length(bytes.len()));
     out.extend_from_slice(bytes);
 }
 
 /// A length in memory as a number on disk.
-pub(super) fn length(len: usize) -> u64 {
+pub(crate) fn length(len: usize) -> u64 {
     u64::try_from(len).unwrap_or(u64::MAX)
 }
 
 /// Reads a byte slice from front to back. Every method returns `None` when the bytes do not suffice or
 /// are not in their one valid form.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Input<'b>(&'b [u8]);
+pub(crate) struct Input<'b>(&'b [u8]);
 
 impl<'b> Input<'b> {
-    pub(super) fn new(bytes: &'b [u8]) -> Self {
+    pub(crate) fn new(bytes: &'b [u8]) -> Self {
         Input(bytes)
     }
 
     /// What has not been read yet.
-    pub(super) fn rest(self) -> &'b [u8] {
+    pub(crate) fn rest(self) -> &'b [u8] {
         self.0
     }
 
-    pub(super) fn is_empty(self) -> bool {
+    pub(crate) fn is_empty(self) -> bool {
         self.0.is_empty()
     }
 
-    pub(super) fn take(&mut self, len: usize) -> Option<&'b [u8]> {
+    pub(crate) fn take(&mut self, len: usize) -> Option<&'b [u8]> {
         let (head, rest) = self.0.split_at_checked(len)?;
         self.0 = rest;
         Some(head)
     }
 
-    pub(super) fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+    pub(crate) fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (head, rest) = self.0.split_first_chunk::<N>()?;
         self.0 = rest;
         Some(*head)
     }
 
-    pub(super) fn u8(&mut self) -> Option<u8> {
+    pub(crate) fn u8(&mut self) -> Option<u8> {
         self.array::<1>().map(|[byte]| byte)
     }
 
-    pub(super) fn u32(&mut self) -> Option<u32> {
+    pub(crate) fn u32(&mut self) -> Option<u32> {
         self.array().map(u32::from_le_bytes)
     }
 
-    pub(super) fn u64(&mut self) -> Option<u64> {
+    pub(crate) fn u64(&mut self) -> Option<u64> {
         self.array().map(u64::from_le_bytes)
     }
 
-    pub(super) fn u128(&mut self) -> Option<u128> {
+    pub(crate) fn u128(&mut self) -> Option<u128> {
         self.array().map(u128::from_le_bytes)
     }
 
-    pub(super) fn varint(&mut self) -> Option<u64> {
+    pub(crate) fn varint(&mut self) -> Option<u64> {
         let mut number = 0u64;
         for index in 0..MAX_VARINT_BYTES {
             let byte = self.u8()?;
@@ -90,12 +90,12 @@ impl<'b> Input<'b> {
     }
 
     /// A variable-length number that is a length in memory.
-    pub(super) fn size(&mut self) -> Option<usize> {
+    pub(crate) fn size(&mut self) -> Option<usize> {
         usize::try_from(self.varint()?).ok()
     }
 
     /// A length and that many bytes.
-    pub(super) fn bytes(&mut self) -> Option<&'b [u8]> {
+    pub(crate) fn bytes(&mut self) -> Option<&'b [u8]> {
         let len = self.size()?;
         self.take(len)
     }

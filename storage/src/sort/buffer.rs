@@ -1,0 +1,104 @@
+//! Entries in memory.
+
+/// First bytes of a key that stand beside its place, so that most comparisons touch no other memory.
+const HEAD_BYTES: usize = 8;
+
+/// Entries in one buffer, and where each of them is.
+#[derive(Debug)]
+pub(super) struct Buffer {
+    /// Keys and values, back to back.
+    bytes: Vec<u8>,
+    slots: Vec<Slot>,
+    limit: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    /// The key's first bytes as a number that orders as they do; missing ones count as zeros.
+    head: u64,
+    start: usize,
+    key_len: u32,
+    value_len: u32,
+}
+
+impl Buffer {
+    /// Takes entries of about `limit` bytes, what is kept beside them included.
+    pub(super) fn new(limit: usize) -> Self {
+        Buffer { bytes: Vec::new(), slots: Vec::new(), limit }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// Whether another entry fits. The first one always does.
+    pub(super) fn has_room(&self, entry_bytes: usize) -> bool {
+        let slots = (self.slots.len() + 1) * size_of::<Slot>();
+        self.is_empty() || self.bytes.len() + entry_bytes + slots <= self.limit
+    }
+
+    /// Adds an entry, whose lengths were checked against the limits of a tree.
+    pub(super) fn push(&mut self, key: &[u8], value: &[u8]) {
+        self.grow(key.len() + value.len());
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(key);
+        self.bytes.extend_from_slice(value);
+        let len = |len: usize| u32::try_from(len).unwrap_or(u32::MAX);
+        let (key_len, value_len) = (len(key.len()), len(value.len()));
+        self.slots.push(Slot { head: head(key), start, key_len, value_len });
+    }
+
+    /// Doubles the buffer as a `Vec` does, but not beyond the limit.
+    fn grow(&mut self, more: usize) {
+        let needed = self.bytes.len() + more;
+        if needed > self.bytes.capacity() {
+            let doubled = (2 * self.bytes.capacity()).min(self.limit);
+            self.bytes.reserve_exact(doubled.max(needed) - self.bytes.len());
+        }
+    }
+
+    /// Brings the entries into order; those with equal keys keep theirs.
+    pub(super) fn sort(&mut self) {
+        let bytes = &self.bytes;
+        self.slots.sort_by(|a, b| {
+            a.head.cmp(&b.head).then_with(|| slot_key(bytes, a).cmp(slot_key(bytes, b)))
+        });
+    }
+
+    /// Sorts, and walks in order.
+    pub(super) fn sorted(&mut self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.sort();
+        (0..self.slots.len()).filter_map(|index| self.get(index))
+    }
+
+    /// The entry at a place of the present order.
+    pub(super) fn get(&self, index: usize) -> Option<(&[u8], &[u8])> {
+        let slot = self.slots.get(index)?;
+        let from = slot.start + slot.key_len as usize;
+        Some((slot_key(&self.bytes, slot), self.bytes.get(from..from + slot.value_len as usize)?))
+    }
+
+    /// Drops the entries and keeps the memory.
+    pub(super) fn clear(&mut self) {
+        self.bytes.clear();
+        self.bytes.shrink_to(self.limit);
+        self.slots.clear();
+    }
+
+    /// Drops the entries and the memory.
+    pub(super) fn free(&mut self) {
+        *self = Buffer::new(self.limit);
+    }
+}
+
+fn slot_key<'b>(bytes: &'b [u8], slot: &Slot) -> &'b [u8] {
+    bytes.get(slot.start..slot.start + slot.key_len as usize).unwrap_or_default()
+}
+
+/// A number that orders as the first bytes of keys do.
+pub(super) fn head(key: &[u8]) -> u64 {
+    let mut head = [0; HEAD_BYTES];
+    let len = key.len().min(HEAD_BYTES);
+    head[..len].copy_from_slice(&key[..len]);
+    u64::from_be_bytes(head)
+}
