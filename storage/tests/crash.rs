@@ -457,6 +457,33 @@ fn count_operations(seed: u64, operation: Operation) -> u64 {
     disk.count(operation)
 }
 
+/// Found by the simulation (seed 1942): the trees a snapshot reads were durable, the record of their
+/// checkpoint was not. A failed sync cut the record off, the next opening what no record named, and edits
+/// were written over the nodes that the snapshot went on reading.
+#[test]
+fn a_snapshot_outlives_a_failed_sync_and_the_next_opening() {
+    for fault in [Fault::Error, Fault::DropDirty] {
+        let disk = SimDisk::new();
+        let mut run = Run::new(disk.clone(), options(600), 5);
+        run.create().unwrap();
+        let edits = |run: &mut Run| {
+            let acts = (0..6).map(|_| Act::random(&mut run.random, 30)).collect();
+            run.step(&Step::Edits(vec![acts]))
+        };
+        for _ in 0..4 {
+            edits(&mut run).unwrap();
+        }
+        let (held, model) = (run.store().snapshot().unwrap(), run.model.clone());
+        disk.fail(Operation::Sync, 1, fault);
+        edits(&mut run).unwrap_err();
+        run.reopen().unwrap();
+        for _ in 0..20 {
+            edits(&mut run).unwrap();
+        }
+        model.check(held.as_ref(), &mut Random(1));
+    }
+}
+
 /// A disk that says it has synced when it has not cannot be survived, but it is found out: what was
 /// lost below a later record's durable mark is damage, and is refused, not cut off as a torn tail.
 #[test]

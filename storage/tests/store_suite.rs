@@ -77,6 +77,7 @@ suite! {
     random_edits_agree_with_the_model
     many_threads_edit_while_others_read
     checkpoints_change_nothing_that_is_seen
+    skipping_is_walking
 }
 
 fn put(edit: &mut dyn Transaction, id: &str, value: &str) -> Result<u64> {
@@ -437,5 +438,43 @@ fn checkpoints_change_nothing_that_is_seen(new: NewStore) {
         store.checkpoint().unwrap();
         assert_eq!(store.sizes().file_bytes, size, "a second one writes nothing");
         model.check(store.snapshot().unwrap().as_ref(), &mut random);
+    }
+}
+
+/// Passing over many documents at once comes to the same place as walking past them.
+fn skipping_is_walking(new: NewStore) {
+    let store = new();
+    // Many commits, so that some documents are in the trees and some are not; every third is deleted.
+    for group in 0..30u32 {
+        update(&store, move |edit| {
+            for n in 0..20u32 {
+                let id = format!("{:04}", (group * 20 + n) * 7 % 601);
+                let weight = DocWeight { deleted: n % 3 == 0, ..DocWeight::default() };
+                edit.put_doc(id.as_bytes(), weight, b"value of some length", b"change")?;
+            }
+            Ok(())
+        })
+        .unwrap();
+    }
+    let snapshot = store.snapshot().unwrap();
+    let middle = KeyRange {
+        start: std::ops::Bound::Excluded(b"0100".to_vec()),
+        end: std::ops::Bound::Included(b"0480".to_vec()),
+    };
+    for (range, live_only) in [(KeyRange::all(), true), (KeyRange::all(), false), (middle, true)] {
+        for direction in [Direction::Forward, Direction::Backward] {
+            let mut all = Vec::new();
+            let mut cursor = snapshot.docs(&range, direction, live_only).unwrap();
+            while let Some(row) = cursor.next().unwrap() {
+                all.push(row.id.to_vec());
+            }
+            for skip in [0, 1, 63, 64, 65, 100, 199, all.len() - 1, all.len(), all.len() + 1] {
+                let mut cursor = snapshot.docs(&range, direction, live_only).unwrap();
+                let skipped = cursor.skip(skip as u64).unwrap();
+                assert_eq!(skipped, skip.min(all.len()) as u64, "{skip} of {}", all.len());
+                let next = cursor.next().unwrap().map(|row| row.id.to_vec());
+                assert_eq!(next.as_ref(), all.get(skip), "behind {skip} of {}", all.len());
+            }
+        }
     }
 }

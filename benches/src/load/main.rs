@@ -14,6 +14,7 @@ mod client;
 mod limits;
 mod many;
 mod spawn;
+mod views;
 mod workload;
 
 use std::{error::Error, time::Duration};
@@ -90,6 +91,7 @@ async fn run(options: Options) -> Outcome<()> {
         Workload::Get,
         Workload::Access,
         Workload::Scans,
+        Workload::Views,
         Workload::Growth,
         Workload::Idle,
     ];

@@ -13,7 +13,7 @@ use tokio::task::LocalSet;
 use crate::{
     Outcome, access,
     client::{Client, Target},
-    limits, report,
+    limits, report, views,
 };
 
 /// Documents a bulk request carries.
@@ -45,6 +45,8 @@ pub(crate) enum Workload {
     Access,
     /// _all_docs and _changes with include_docs.
     Scans,
+    /// Views: building, ranges, groups, scans.
+    Views,
     /// Bytes the file grows per single update.
     Growth,
     /// Memory of the server, with what the other workloads left.
@@ -67,6 +69,7 @@ impl Workload {
             Workload::Get => get(target, plan).await,
             Workload::Access => access::access(target, plan).await,
             Workload::Scans => scans(target, plan).await,
+            Workload::Views => views::run(target, plan).await,
             Workload::Growth => growth(target, plan).await,
             Workload::Idle => plan.server_pid.map_or(Ok(()), memory),
             Workload::Many | Workload::Feeds => Ok(()),

@@ -30,6 +30,7 @@ pub use settings::{
 pub use subscription::Subscription;
 
 use crate::{
+    design::DesignCache,
     error::Result,
     name::DESIGN_PREFIX,
     notify::{Changed, Notifier, Wake},
@@ -68,6 +69,7 @@ pub struct Database {
     setting_changes: Mutex<()>,
     /// See [`Database::looks_up_first`].
     looks_up_first: AtomicBool,
+    pub(crate) designs: DesignCache,
     pub(crate) views: Views,
     pub(crate) shared: Arc<Shared>,
 }
@@ -112,6 +114,7 @@ impl Database {
             settings: RwLock::new(settings),
             setting_changes: Mutex::new(()),
             looks_up_first: AtomicBool::new(true),
+            designs: DesignCache::default(),
             views,
             shared,
         });

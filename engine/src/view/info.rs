@@ -135,8 +135,8 @@ impl Database {
             indexes.push(self.view_index(definition.signature)?);
         }
         let (database, group) = (Arc::clone(self), Arc::clone(group));
-        let most = self.shared.view_settings().concurrent_updates;
-        self.shared.indexer.submit(most, move || {
+        let most = self.shared.view_settings().concurrent_builds;
+        self.shared.builder.submit(most, move || {
             for index in indexes {
                 // What fails leaves the old file, and an index that is damaged is found by its readers.
                 if database.compact_index(&group, &index).is_err() {

@@ -21,6 +21,18 @@ use crate::{
     read::Reader,
 };
 
+/// Changes from which on an update is not among those that others may be held up by.
+const LONG_FROM_CHANGES: u64 = 10_000;
+
+/// How much there is to do for a group. Long work has threads of its own, so that short work never waits
+/// for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Work {
+    None,
+    Short,
+    Long,
+}
+
 /// Called once, when the indexes are at the sequence asked for, or cannot be.
 pub type Updated = Box<dyn FnOnce(Result<(), Arc<Error>>) + Send>;
 
@@ -57,9 +69,9 @@ impl Database {
     /// `updated` when that is done: at once if there is nothing to do. Everybody who asks meanwhile waits for the
     /// same change.
     pub fn update_views(self: &Arc<Self>, group: &Arc<ViewGroup>, updated: Updated) {
-        let seq = match self.indexes_are_current(group) {
-            Ok(Ok(())) => return updated(Ok(())),
-            Ok(Err(seq)) => seq,
+        let (seq, work) = match self.work_for(group) {
+            Ok((_, Work::None)) => return updated(Ok(())),
+            Ok(due) => due,
             Err(error) => return updated(Err(Arc::new(error))),
         };
         let mut state = group.queue.state.lock();
@@ -67,8 +79,12 @@ impl Database {
         if !mem::replace(&mut state.running, true) {
             drop(state);
             let (database, group) = (Arc::clone(self), Arc::clone(group));
-            let most = self.shared.view_settings().concurrent_updates;
-            self.shared.indexer.submit(most, move || database.run_updates(&group));
+            let settings = self.shared.view_settings();
+            let run = move || database.run_updates(&group);
+            match work {
+                Work::Long => self.shared.builder.submit(settings.concurrent_builds, run),
+                _ => self.shared.indexer.submit(settings.concurrent_updates, run),
+            }
         }
     }
 
@@ -91,16 +107,25 @@ impl Database {
         }
     }
 
-    /// The sequence the indexes have to be brought to, if they are not there.
-    fn indexes_are_current(&self, group: &ViewGroup) -> Result<Result<(), Seq>> {
-        let seq = self.store.snapshot()?.seq();
+    /// The sequence the indexes have to be brought to, and how much there is to do for that.
+    fn work_for(&self, group: &ViewGroup) -> Result<(Seq, Work)> {
+        let snapshot = self.store.snapshot()?;
+        let seq = snapshot.seq();
+        let mut work = Work::None;
         for definition in &group.indexes {
-            let current = self.view_index(definition.signature)?.current();
-            if !current.is_some_and(|current| current.is_at(definition, seq)) {
-                return Ok(Err(seq));
-            }
+            let more = match self.view_index(definition.signature)?.current() {
+                Some(current) if current.is_at(definition, seq) => Work::None,
+                Some(current) if current.is_at(definition, 0) => {
+                    match snapshot.count_changes(current.meta.seq)? {
+                        0..LONG_FROM_CHANGES => Work::Short,
+                        _ => Work::Long,
+                    }
+                }
+                _ => Work::Long,
+            };
+            work = work.max(more);
         }
-        Ok(Ok(()))
+        Ok((seq, work))
     }
 
     /// Serves those who wait until none does.
@@ -188,7 +213,7 @@ impl Job<'_> {
             })
             .collect();
         match self.run_locked(&due) {
-            Err(Error::Storage(settee_storage::Error::Corrupt { .. }) | Error::Damaged(_)) => {
+            Err(error) if self.database.views.place().is_damage(&error) => {
                 // An index that a crash or a disk has damaged is made anew.
                 due.iter().try_for_each(|due| due.index.discard())?;
                 self.build(&due.iter().collect::<Vec<_>>())

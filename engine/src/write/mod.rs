@@ -2,6 +2,7 @@
 //!
 //! * `prepare`: everything that needs no knowledge of what is stored: attachments compressed and
 //!   digested, revision ids computed for the parent the client named
+//! * `validate`: what the database's functions say to it, and whether design documents can be what they say
 //! * `apply`: the decisions, made inside an edit against the latest state, and what is stored
 //! * `local`: local documents
 //! * `hook`: what system databases check and change first
@@ -13,6 +14,7 @@ mod apply;
 pub(crate) mod hook;
 mod local;
 mod prepare;
+mod validate;
 
 use std::{
     mem,
@@ -110,7 +112,11 @@ impl Database {
             done(Ok(Vec::new()));
             return None;
         }
-        if inline_bytes(&docs) <= INLINE_WORK_BYTES && self.write_hook().is_none() {
+        let works = inline_bytes(&docs) > INLINE_WORK_BYTES
+            || self.designs.may_validate()
+            || self.write_hook().is_some()
+            || docs.iter().any(|doc| prepare::is_design(&doc.id));
+        if !works {
             return self.prepare_and_submit(caller, docs, mode, done);
         }
         let (database, caller) = (Arc::clone(self), caller.clone());
@@ -165,6 +171,8 @@ impl Database {
         let found = Arc::new(Mutex::new(Ok(Vec::new())));
         let in_edit = Arc::clone(&found);
         let gather = Arc::clone(gather);
+        let designs = prepared.iter().any(|doc| prepare::is_design(&doc.id));
+        let database = Arc::clone(self);
         Arc::clone(&self.store).submit(
             Box::new(move |transaction| match apply::apply(transaction, &rules, prepared) {
                 Ok(applied) => {
@@ -180,6 +188,9 @@ impl Database {
             }),
             Box::new(move |outcome| {
                 let found = mem::replace(&mut *found.lock(), Ok(Vec::new()));
+                if designs {
+                    database.designs.changed();
+                }
                 gather.arrived(outcome, found);
             }),
         )

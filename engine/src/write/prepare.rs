@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{
     MAX_EDIT_BYTES, WriteMode,
     hook::{self, PendingWrite},
-    local,
+    local, validate,
 };
 use crate::{
     attachment::{StageOptions, StagedAttachment, digest, gzip},
@@ -82,13 +82,14 @@ impl Plan {
     ) -> Result<Self> {
         let count = docs.len();
         docs.iter().try_for_each(|doc| database.check_writable(doc))?;
-        let (docs, refused) = admit(PendingWrite { database, caller, mode }, docs)?;
+        let (docs, mut refused) = admit(PendingWrite { database, caller, mode }, docs)?;
         let checked = database.looks_up_first()
             || docs.iter().any(|(_, doc)| !doc.attachments.is_empty() || is_design(&doc.id));
         let mut prepared = Vec::with_capacity(docs.len());
         for (place, doc) in docs {
             prepared.push(Prepared::new(database, place, doc, mode)?);
         }
+        refused.extend(validate::refuse(database, caller, &mut prepared, (mode, checked))?);
         // CouchDB gives sequences in the order of ids. The sort is stable, so that of several
         // documents with one id the first stays in front.
         prepared.sort_by(|a, b| a.id.cmp(&b.id));
@@ -146,7 +147,7 @@ fn cut(prepared: Vec<Prepared>) -> Vec<Vec<Prepared>> {
     edits
 }
 
-fn is_design(id: &str) -> bool {
+pub(super) fn is_design(id: &str) -> bool {
     DocKind::of(id) == DocKind::Design
 }
 

@@ -1,6 +1,5 @@
 //! The server itself: welcome, health, ids, and the lists of its databases.
 
-
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, EXPIRES, PRAGMA};
 use http::{HeaderValue, StatusCode};

@@ -18,7 +18,6 @@ pub(crate) async fn one(
     mode: WriteMode,
 ) -> Result<Rev, Failure> {
     check_author(request, database, &document.id)?;
-    design::note(&request.app, database, &document);
     submit(&request.app, database, request.user().caller(), document, mode).await
 }
 
@@ -31,7 +30,6 @@ pub(crate) fn later(
     mode: WriteMode,
 ) -> Result<(), Failure> {
     check_author(request, database, &document.id)?;
-    design::note(&request.app, database, &document);
     let (app, database) = (Arc::clone(&request.app), Arc::clone(database));
     let caller = request.user().caller().clone();
     tokio::spawn(async move {

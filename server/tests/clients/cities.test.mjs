@@ -72,3 +72,78 @@ test('a country replicates out by selector', async () => {
   const { rows } = await here.allDocs({ include_docs: true });
   assert.deepEqual(rows.map(({ doc: { _rev, ...doc } }) => doc), iceland);
 });
+
+const VIEWS = {
+  by_country: { map: 'function (doc) { emit(doc.country, doc.name) }' },
+  by_name: { map: 'function (doc) { emit(doc.name) }' },
+  by_latitude: {
+    map: 'function (doc) { emit(Math.floor(doc.lat / 10), Number(doc.lat)) }',
+    reduce: '_stats',
+  },
+  by_admin: { map: 'function (doc) { emit([doc.country, doc.admin1]) }', reduce: '_count' },
+  by_cell: {
+    map: 'function (doc) { emit([Math.floor(doc.lng / 10), Math.floor(doc.lat / 10)], doc.name.length) }',
+    reduce: `function (keys, values, rereduce) {
+      return values.reduce(function (most, length) { return Math.max(most, length) }, 0)
+    }`,
+  },
+};
+
+test('five views answer as the cities themselves do', async () => {
+  await server.json('PUT', '/cities/_design/geo', { views: VIEWS });
+  const view = path => server.json('GET', `/cities/_design/geo/_view/${path}`);
+  const grouped = key => cities.reduce((groups, city) => {
+    const group = groups.get(key(city)) ?? [];
+    group.push(city);
+    return groups.set(key(city), group);
+  }, new Map());
+
+  // The first answer waits for all five.
+  const swiss = await view('by_country?key="CH"');
+  assert.equal(swiss.total_rows, cities.length);
+  assert.deepEqual(swiss.rows.map(row => row.value).sort(), cities.filter(city => city.country === 'CH').map(city => city.name).sort());
+  assert.equal(swiss.offset, cities.filter(city => city.country < 'CH').length);
+
+  // Names in the order of the alphabet, accents and all.
+  const latin = cities.filter(city => /^[a-zA-ZÀ-ÿ ]+$/.test(city.name));
+  const { rows: names } = await view('by_name');
+  assert.equal(names.length, cities.length);
+  const order = new Intl.Collator('en');
+  const inOrder = names.map(row => row.key).filter(name => /^[a-zA-ZÀ-ÿ ]+$/.test(name));
+  assert.equal(inOrder.length, latin.length);
+  inOrder.reduce((a, b) => (assert.ok(order.compare(a, b) <= 0, `${a} before ${b}`), b));
+  const zurich = await view('by_name?startkey="zürich"&endkey="zürich\ufff0"&include_docs=true');
+  assert.ok(zurich.rows.some(row => row.doc.name.startsWith('Zürich') && row.doc.country === 'CH'));
+
+  const bands = grouped(city => Math.floor(city.lat / 10));
+  const { rows: latitudes } = await view('by_latitude?group=true');
+  assert.equal(latitudes.length, bands.size);
+  for (const { key, value } of latitudes) {
+    const numbers = bands.get(key).map(city => Number(city.lat));
+    assert.equal(value.count, numbers.length);
+    assert.equal(value.min, numbers.reduce((a, b) => Math.min(a, b)));
+    assert.equal(value.max, numbers.reduce((a, b) => Math.max(a, b)));
+    const sum = numbers.reduce((a, b) => a + b, 0);
+    assert.ok(Math.abs(value.sum - sum) < 1e-6 * Math.abs(sum) + 1e-6);
+  }
+
+  const countries = grouped(city => city.country);
+  const { rows: counts } = await view('by_admin?group_level=1');
+  assert.deepEqual(new Map(counts.map(row => [row.key[0], row.value])), new Map([...countries].map(([key, list]) => [key, list.length])));
+  assert.deepEqual((await view('by_admin')).rows, [{ key: null, value: cities.length }]);
+
+  const cells = grouped(city => `${Math.floor(city.lng / 10)},${Math.floor(city.lat / 10)}`);
+  const { rows: longest } = await view('by_cell?group=true');
+  assert.equal(longest.length, cells.size);
+  for (const { key, value } of longest) {
+    assert.equal(value, cells.get(key.join()).reduce((most, city) => Math.max(most, city.name.length), 0), key);
+  }
+
+  // One edit, and every view knows.
+  const [city] = swiss.rows;
+  const doc = await server.json('GET', `/cities/${city.id}`);
+  await server.json('PUT', `/cities/${city.id}`, { ...doc, country: 'XX', name: 'Ääx', lat: 5, lng: 5 });
+  assert.deepEqual((await view('by_country?key="XX"')).rows, [{ id: city.id, key: 'XX', value: 'Ääx' }]);
+  assert.equal((await view('by_country?key="CH"')).rows.length, swiss.rows.length - 1);
+  assert.equal((await view('by_admin?group_level=1&startkey=["XX"]&endkey=["XX",{}]')).rows[0].value, 1);
+});

@@ -133,6 +133,13 @@ impl Connection {
         (length > 0).then_some(chunk)
     }
 
+    /// Reads what is there, whatever it is; nothing when the server has closed the connection.
+    pub(crate) fn read_some(&mut self) -> Vec<u8> {
+        let bytes = self.reader.fill_buf().unwrap_or_default().to_vec();
+        self.reader.consume(bytes.len());
+        bytes
+    }
+
     /// Reads exactly these bytes.
     pub(crate) fn read_exact(&mut self, bytes: &mut [u8]) {
         self.reader.read_exact(bytes).unwrap();

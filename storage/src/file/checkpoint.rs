@@ -5,10 +5,14 @@
 //! 2. *Merge* the frozen layer into the three trees; new nodes go into `Nodes` frames.
 //! 3. *Sync*, so that nothing refers to a node that is not durable, and compare the trees' counts with
 //!    those kept along the way.
-//! 4. Between two commits, append the checkpoint record and show the new trees without the frozen layer.
+//! 4. Between two commits, append the checkpoint record, sync it, and show the new trees without the frozen
+//!    layer.
 //!
-//! The record itself needs no sync: it becomes durable with the next commit, and if it is lost, replay
-//! begins at the one before. Replay begins where the freeze was, not at the record, because commits may
+//! Without the record's sync no edit would be lost: replay would begin at the checkpoint before. But a
+//! failed commit cuts off what is not durable, the next opening then cuts off nodes that no record
+//! names, and a snapshot that is still held would read what is written in their place.
+//!
+//! Replay begins where the freeze was, not at the record, because commits may
 //! lie between the two.
 
 use std::{
@@ -190,6 +194,8 @@ impl FileStore {
         let mut frame = FrameBuffer::new();
         frame.bytes().extend_from_slice(&record.encode());
         writer.checkpoint = appender.append(Kind::Checkpoint, &mut frame)?.offset;
+        drop(appender);
+        self.tail.sync()?;
         writer.checkpointed = freeze.last.number;
         writer.freeze = None;
         state.frozen = None;

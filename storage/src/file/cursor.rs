@@ -138,8 +138,16 @@ impl<'s, K: Ord + Copy, V> Merge<'s, K, V> {
 pub(super) struct DocRows<'s> {
     merge: Merge<'s, &'s [u8], &'s DocRecord>,
     trees: &'s Trees,
+    view: View<'s>,
+    range: KeyRange,
+    direction: Direction,
     live_only: bool,
+    /// Nothing was read yet.
+    fresh: bool,
 }
+
+/// Fewer rows than this are passed over one by one.
+const JUMP_FROM_ROWS: u64 = 64;
 
 /// A document that was found: in the overlay, or under the tree's cursor with its numbers decoded.
 enum FoundDoc<'s> {
@@ -154,17 +162,75 @@ impl<'s> DocRows<'s> {
         direction: Direction,
         live_only: bool,
     ) -> Result<Self> {
+        Ok(DocRows {
+            merge: DocRows::merged(view, range, direction),
+            trees: view.trees,
+            view,
+            range: range.clone(),
+            direction,
+            live_only,
+            fresh: true,
+        })
+    }
+
+    fn merged(
+        view: View<'s>,
+        range: &KeyRange,
+        direction: Direction,
+    ) -> Merge<'s, &'s [u8], &'s DocRecord> {
         let bounds = bounds(range);
         let overlay = Overlay::new(view, direction, |layer: &'s Layer| {
             let rows = bounds.map(|bounds| layer.docs(bounds, direction));
             rows.into_iter().flatten().map(|(id, slot)| (&id[..], slot.record.as_deref()))
         });
         let tree = view.trees.by_id().cursor(range, direction);
-        let merge = Merge { overlay, tree, ready: false };
-        Ok(DocRows { merge, trees: view.trees, live_only })
+        Merge { overlay, tree, ready: false }
+    }
+
+    /// Moves the near end of the range to the last document of the tree before which there are no more than
+    /// `rows`; returns how many these are. Halving by the numbers of the tree's documents, each try a count of the
+    /// state's: a few hundred nodes, however many rows there are.
+    fn jump(&mut self, rows: u64) -> Result<u64> {
+        let numbers = self.trees.by_id_number();
+        let before = |end| KeyRange { start: Bound::Unbounded, end };
+        let mut low = match &self.range.start {
+            Bound::Unbounded => 0,
+            Bound::Included(key) => numbers.sum(&before(Bound::Excluded(key.clone())))?,
+            Bound::Excluded(key) => numbers.sum(&before(Bound::Included(key.clone())))?,
+        };
+        let mut high = numbers.sum(&before(self.range.end.clone()))?;
+        let mut best = 0;
+        while low < high {
+            let forward = self.direction == Direction::Forward;
+            let middle = low.midpoint(high);
+            let Some(key) = numbers.find_rank(middle)? else { break };
+            let mut passed = self.range.clone();
+            match forward {
+                true => passed.end = Bound::Excluded(key.clone()),
+                false => passed.start = Bound::Excluded(key.clone()),
+            }
+            let counts = self.view.count_docs(&passed)?;
+            let count = if self.live_only { counts.live } else { counts.documents() };
+            let reachable = count <= rows - best;
+            match (forward, reachable) {
+                (true, true) => self.range.start = Bound::Included(key),
+                (false, true) => self.range.end = Bound::Included(key),
+                _ => {}
+            }
+            if reachable {
+                best += count;
+            }
+            match forward == reachable {
+                true => low = middle + 1,
+                false => high = middle,
+            }
+        }
+        self.merge = DocRows::merged(self.view, &self.range, self.direction);
+        Ok(best)
     }
 
     fn find(&mut self) -> Result<Option<FoundDoc<'s>>> {
+        self.fresh = false;
         loop {
             let compare = |id: &&[u8], key: &[u8]| Some((**id).cmp(key));
             let found = match self.merge.step(compare, self.trees)? {
@@ -211,7 +277,11 @@ impl DocCursor for DocRows<'_> {
     }
 
     fn skip(&mut self, rows: u64) -> Result<u64> {
-        for skipped in 0..rows {
+        let jumped = match self.fresh && rows >= JUMP_FROM_ROWS {
+            true => self.jump(rows)?,
+            false => 0,
+        };
+        for skipped in jumped..rows {
             if self.find()?.is_none() {
                 return Ok(skipped);
             }

@@ -121,6 +121,33 @@ impl Reduce for SumCounts {
     }
 }
 
+/// Counts the documents of the by-id tree, deleted ones included: the sum is [`SumCounts`]'s, read as far as
+/// that takes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NumberDocs;
+
+impl Reduce for NumberDocs {
+    type Sum = u64;
+
+    fn leaf(&self, _key: &[u8], _value: &[u8]) -> Result<u64, Malformed> {
+        Ok(1)
+    }
+
+    fn add(&self, into: &mut u64, other: &u64) {
+        *into = into.saturating_add(*other);
+    }
+
+    fn encode(&self, sum: &u64, out: &mut Vec<u8>) {
+        put_varint(out, *sum);
+    }
+
+    fn decode(&self, bytes: &[u8]) -> Result<u64, Malformed> {
+        let mut input = Input::new(bytes);
+        let mut next = || input.varint().ok_or(Malformed("counts are too short"));
+        Ok(next()?.saturating_add(next()?))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,8 +3,7 @@
 use std::ops::Bound;
 
 use super::{
-    cursor::{self, ChangeRows, DocRows, KeyRows},
-    layer::CountsChange,
+    cursor::{ChangeRows, DocRows, KeyRows},
     rows::{self, Space},
     state::State,
     stream,
@@ -28,7 +27,7 @@ impl Snapshot for State {
 
     fn count_docs(&self, range: &KeyRange) -> Result<Counts> {
         let (Bound::Unbounded, Bound::Unbounded) = (&range.start, &range.end) else {
-            return self.count_docs_between(range);
+            return self.view().count_docs(range);
         };
         Ok(self.counts())
     }
@@ -94,17 +93,5 @@ impl Snapshot for State {
 
     fn stream(&self, at: StreamRef) -> Result<Box<dyn StreamReader>> {
         Ok(Box::new(stream::ChunkReader::open(&self.trees, at)?))
-    }
-}
-
-impl State {
-    fn count_docs_between(&self, range: &KeyRange) -> Result<Counts> {
-        let Some(bounds) = cursor::bounds(range) else { return Ok(Counts::default()) };
-        let mut change = CountsChange::default();
-        for layer in self.view().layers() {
-            change += layer.count_docs(bounds);
-        }
-        let beneath = self.trees.by_id().sum(range)?;
-        change.apply(beneath).ok_or_else(|| self.trees.bad_row())
     }
 }

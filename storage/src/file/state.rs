@@ -3,15 +3,16 @@
 use std::{path::Path, sync::Arc};
 
 use super::{
+    cursor,
     head::Head,
-    layer::{Layer, OldDoc},
+    layer::{CountsChange, Layer, OldDoc},
     reader::Reader,
     record::Roots,
-    rows::{self, Space, SumCounts},
+    rows::{self, NumberDocs, Space, SumCounts},
 };
 use crate::{
     error::{Error, Result},
-    store::{DocEntry, Value},
+    store::{Counts, DocEntry, KeyRange, Value},
     tree::{CountEntries, Tree},
 };
 
@@ -26,6 +27,11 @@ pub(super) struct Trees {
 impl Trees {
     pub(super) fn by_id(&self) -> Tree<'_, dyn Reader, SumCounts> {
         Tree::new(self.reader.as_ref(), self.roots.by_id, SumCounts)
+    }
+
+    /// The same tree, to find documents by their number.
+    pub(super) fn by_id_number(&self) -> Tree<'_, dyn Reader, NumberDocs> {
+        Tree::new(self.reader.as_ref(), self.roots.by_id, NumberDocs)
     }
 
     pub(super) fn by_seq(&self) -> Tree<'_, dyn Reader, CountEntries> {
@@ -76,6 +82,17 @@ impl<'v> View<'v> {
     /// The layers, newest first.
     pub(super) fn layers(self) -> impl Iterator<Item = &'v Layer> {
         std::iter::once(self.top).chain(self.frozen)
+    }
+
+    /// Sums over the documents of a range.
+    pub(super) fn count_docs(self, range: &KeyRange) -> Result<Counts> {
+        let Some(bounds) = cursor::bounds(range) else { return Ok(Counts::default()) };
+        let mut change = CountsChange::default();
+        for layer in self.layers() {
+            change += layer.count_docs(bounds);
+        }
+        let beneath = self.trees.by_id().sum(range)?;
+        change.apply(beneath).ok_or_else(|| self.trees.bad_row())
     }
 
     pub(super) fn doc(self, id: &[u8]) -> Result<Option<DocEntry<'v>>> {

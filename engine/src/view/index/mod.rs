@@ -71,6 +71,14 @@ impl IndexPlace {
         settee_storage::Error::Io { operation, path, source }.into()
     }
 
+    /// Whether an error says that an index file is damaged, and not the database.
+    pub(crate) fn is_damage(&self, error: &crate::Error) -> bool {
+        let crate::Error::Storage(settee_storage::Error::Corrupt { path, .. }) = error else {
+            return false;
+        };
+        path.parent() == Some(&self.folder)
+    }
+
     fn make(&self) -> Result<()> {
         let made = self.disk.create_dir_all(&self.folder);
         made.map_err(|error| Self::io("create", &self.folder, error))

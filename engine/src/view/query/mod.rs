@@ -22,7 +22,7 @@ use self::request::{Grouping, Plan};
 pub use self::request::{KeyBound, QueryParams, ViewSelection};
 use super::{
     definition::{IndexDefinition, ViewDefinition, ViewGroup},
-    index::Current,
+    index::{Current, ViewIndex},
 };
 use crate::{
     database::Database,
@@ -54,6 +54,7 @@ pub struct ViewReader {
     view: ViewDefinition,
     definition: IndexDefinition,
     name: String,
+    index: Arc<ViewIndex>,
     current: Option<Arc<Current>>,
     reader: Reader,
 }
@@ -66,12 +67,14 @@ impl Database {
     /// [`Error::NotFound`] if there is no such view, those of opening the index.
     pub fn read_view(self: &Arc<Self>, group: &Arc<ViewGroup>, name: &str) -> Result<ViewReader> {
         let (view, definition) = group.view(name)?;
-        let current = self.view_index(definition.signature)?.current();
+        let index = self.view_index(definition.signature)?;
+        let current = index.current();
         Ok(ViewReader {
             view: view.clone(),
             definition: definition.clone(),
             name: name.to_owned(),
             group: Arc::clone(group),
+            index,
             current,
             reader: self.read()?,
         })
@@ -168,10 +171,17 @@ impl ViewReader {
     pub fn query(&self, params: &QueryParams, sink: &mut dyn ViewSink) -> Result<()> {
         let plan = params.plan(self.view.reduce.is_some())?;
         self.check_partition(params)?;
-        match plan {
+        let outcome = match plan {
             Plan::Map => map::write(self, params, sink),
             Plan::Reduce(grouping) => groups::write(self, params, grouping, sink),
+        };
+        if let Err(error) = &outcome
+            && self.reader.database.views.place().is_damage(error)
+        {
+            // The next who asks finds no index, and has it made anew.
+            self.index.discard()?;
         }
+        outcome
     }
 
     fn update_seq(&self) -> Seq {

@@ -100,7 +100,7 @@ mod tests {
 
     fn sketch(keys: std::ops::Range<u32>) -> Sketch {
         let mut sketch = Sketch::default();
-        keys.for_each(|key| sketch.add(key.to_string().as_bytes()));
+        keys.for_each(|key| sketch.add(format!("\"key {key}\"").as_bytes()));
         sketch
     }
 
@@ -111,7 +111,8 @@ mod tests {
         }
         for many in [1_000, 5_000, 20_000, 200_000] {
             let error = sketch(0..many).estimate() as f64 / f64::from(many) - 1.0;
-            assert!(error.abs() < 0.06, "{many}: off by {error}");
+            // Three times the standard error of so many registers.
+            assert!(error.abs() < 0.07, "{many}: off by {error}");
         }
     }
 

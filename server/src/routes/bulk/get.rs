@@ -33,6 +33,8 @@ pub(crate) async fn bulk_get(request: &mut Request, database: &Arc<Database>) ->
         .get("docs")
         .and_then(Value::as_array)
         .ok_or_else(|| Failure::bad_request("Missing JSON list of 'docs'."))?;
+    let most = request.app.settings().network.max_bulk_get;
+    super::check_count(items.len(), most, "max_bulk_get_count_exceeded")?;
     let hide = |item: Item| item.hidden_unless(|id| users::may_read(request, database, id));
     let items = items.iter().map(|item| Item::parse(item).map(hide));
     let items = items.collect::<Result<Vec<_>, Failure>>()?;
