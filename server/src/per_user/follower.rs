@@ -209,8 +209,7 @@ async fn work_off(
         // Whatever ends a worker early leaves its users to the others.
         drop(worker.await);
     }
-    let failed = std::mem::take(&mut *failed.lock());
-    failed
+    std::mem::take(&mut *failed.lock())
 }
 
 fn is_worth_retrying(user: &str, error: &Error) -> bool {
