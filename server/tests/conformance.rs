@@ -17,7 +17,7 @@ use std::{
 use support::Settee;
 
 /// Features of the traces that this version does not have yet.
-const NOT_YET: &str = "js,mango,auth,replicator";
+const NOT_YET: &str = "mango,auth,replicator";
 
 /// The areas that this version answers in full.
 const AREAS: &[&str] = &[
@@ -37,11 +37,11 @@ const AREAS: &[&str] = &[
     "partitioned",
     "cors",
     "config",
+    "ddoc-functions",
+    "views",
+    "reduce",
+    "collation",
 ];
-
-/// Scenarios that need JavaScript and are answered in full, but for views.
-const JAVASCRIPT: &[&str] =
-    &["ddoc-functions", "changes/view-filter", "replication/validation-in-replicated-writes"];
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests")
@@ -90,12 +90,8 @@ fn recorded_scenarios_are_answered_as_couchdb_did() {
         return;
     }
     let server = Settee::start();
-    let (passed, mut failed) = replay(&server, AREAS, NOT_YET);
-    assert!(passed > 1000, "too few steps ran: {passed}");
-    let without_js = NOT_YET.strip_prefix("js,").unwrap();
-    let (passed, failed_js) = replay(&server, JAVASCRIPT, without_js);
-    assert!(passed > 120, "too few steps ran: {passed}");
-    failed.extend(failed_js);
+    let (passed, failed) = replay(&server, AREAS, NOT_YET);
+    assert!(passed > 1700, "too few steps ran: {passed}");
     let allowed = scenario_exceptions();
     let unexpected: Vec<_> = failed.difference(&allowed).collect();
     assert!(unexpected.is_empty(), "steps that differ from CouchDB: {unexpected:?}");

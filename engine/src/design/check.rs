@@ -100,6 +100,11 @@ fn check_members(members: &Object, language: &str) -> Result<()> {
             typed(value, name, types)?;
         }
     }
+    for option in ["include_design", "local_seq", "partitioned"] {
+        if let Some(value) = members.get("options").and_then(|options| options.get(option)) {
+            typed(value, &format!("options.{option}"), &[Type::Boolean])?;
+        }
+    }
     for name in ["filters", "lists", "shows", "updates"] {
         let Some(functions) = members.get(name) else { continue };
         let functions = typed(functions, name, &[Type::Object])?.as_object();
