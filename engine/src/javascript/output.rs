@@ -72,7 +72,10 @@ fn well_formed(string: &JsString<'_>) -> rquickjs::Result<String> {
 
 /// An error object, which JSON.stringify would lose.
 fn write_error(value: &Value<'_>, out: &mut Vec<u8>) -> rquickjs::Result<()> {
-    let Some(object) = value.as_object() else { return Ok(out.extend_from_slice(b"null")) };
+    let Some(object) = value.as_object() else {
+        out.extend_from_slice(b"null");
+        return Ok(());
+    };
     let mut members = json::Object::new();
     for (member, from) in [("error", "name"), ("message", "message")] {
         let text: rquickjs::Coerced<String> = object.get(from)?;

@@ -79,11 +79,8 @@ fn is_all<'t>(word: &impl Fn(usize) -> &'t str, body: usize, end: usize) -> bool
     for at in body..end {
         let token = word(at);
         match token {
-            _ if ended => {
-                if !matches!(token, ")" | ";") {
-                    return false;
-                }
-            }
+            ")" | ";" if ended => {}
+            _ if ended => return false,
             "(" | "[" | "{" => depth += 1,
             ")" | "]" | "}" if depth > 0 => {
                 depth -= 1;

@@ -395,7 +395,11 @@ pub(super) fn parse<'js>(ctx: &Ctx<'js>, text: &[u8]) -> rquickjs::Result<Value<
 }
 
 fn write_log(log: &LogSink, message: &str) {
-    log(message.get(..message.floor_char_boundary(MAX_LOG_BYTES)).unwrap_or(message));
+    let mut end = message.len().min(MAX_LOG_BYTES);
+    while !message.is_char_boundary(end) {
+        end -= 1;
+    }
+    log(message.get(..end).unwrap_or(message));
 }
 
 /// Throws an error of CouchDB's form.

@@ -10,7 +10,7 @@
 //! * `index`: one index and how it is built, updated and rewritten; `updating`: one change at a time for all
 //!   who wait; `indexer`: the threads that do it, of lower `priority` while they build; `progress`
 //! * [`reduce`]: built-in reductions, and reductions in the inner nodes of the trees
-//! * [`query`]: reading
+//! * [`query`] reads
 //! * `registry`: the indexes of a database that are in use; `background`: keeping them up to date
 //!
 //! # Indexes that are no views

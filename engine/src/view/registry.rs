@@ -115,13 +115,14 @@ impl Database {
     /// [`Error::NotFound`](crate::Error::NotFound) if there is none, and those of its functions.
     pub fn view_group(self: &Arc<Self>, id: &str) -> Result<Arc<ViewGroup>> {
         let reader = self.read()?;
-        let found = reader.get(id, &GetOptions::default())?;
         let cached = self.views.groups.lock().get(id).cloned();
         if let Some((rev, group)) = cached
-            && rev == *found.rev()
+            && let Some(entry) = reader.snapshot.doc(id.as_bytes())?
+            && DocHead::decode(&entry.value)?.winner.rev == rev
         {
             return Ok(group);
         }
+        let found = reader.get(id, &GetOptions::default())?;
         let body = Value::from_canonical(found.body())?;
         let group = Arc::new(design::group(id, &body, self)?);
         let mut groups = self.views.groups.lock();

@@ -107,6 +107,17 @@ impl Database {
         }
     }
 
+    /// Makes durable what would take long to be looked at after a crash. Nobody waits for it, and nothing depends
+    /// on it.
+    fn sync_indexes(&self, group: &ViewGroup) {
+        for definition in &group.indexes {
+            let current = self.view_index(definition.signature).map(|index| index.current());
+            if let Ok(Some(current)) = current {
+                let _ = current.file.sync_if_due();
+            }
+        }
+    }
+
     /// The sequence the indexes have to be brought to, and how much there is to do for that.
     fn work_for(&self, group: &ViewGroup) -> Result<(Seq, Work)> {
         let snapshot = self.store.snapshot()?;
@@ -154,6 +165,7 @@ impl Database {
             drop(state);
             let outcome = outcome.map(drop).map_err(Arc::new);
             served.into_iter().for_each(|(_, updated)| updated(outcome.clone()));
+            self.sync_indexes(group);
             if guard.finished {
                 return;
             }

@@ -227,6 +227,16 @@ impl IndexFile {
         &self.path
     }
 
+    /// As [`IndexFile::sync`], if so much was appended since the last one that an opening after a crash would take
+    /// long.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub fn sync_if_due(&self) -> Result<()> {
+        let due = self.writer.lock().wants_sync();
+        if due { self.sync() } else { Ok(()) }
+    }
+
     /// Makes everything committed so far durable, so that the next opening need not look at it. Nothing
     /// depends on it.
     ///

@@ -23,7 +23,7 @@ use crate::{
 const NODES_FRAME_BYTES: usize = 256 * 1024;
 /// Bytes appended since the last sync after which the next one is due: they are what an opening after a
 /// crash has to read.
-const SYNC_AFTER_BYTES: u64 = 64 * 1024 * 1024;
+const SYNC_AFTER_BYTES: u64 = 16 * 1024 * 1024;
 
 /// The appending end of an index file.
 #[derive(Debug)]
@@ -45,6 +45,11 @@ impl Writer {
 
     pub(super) fn position(&self) -> (u64, Chain) {
         (self.end, self.chain)
+    }
+
+    /// Whether so much was appended since the last sync that the next one is due.
+    pub(super) fn wants_sync(&self) -> bool {
+        self.end.saturating_sub(self.durable.0) >= SYNC_AFTER_BYTES
     }
 
     /// Notes that everything before `end` is durable.
@@ -99,12 +104,6 @@ impl<'i> IndexWriter<'i> {
         self.writer.record_at = at;
         self.began = self.writer.position();
         self.publish(record.roots, record.meta)
-    }
-
-    /// Whether so much was appended since the last sync that the next one is due.
-    #[must_use]
-    pub fn wants_sync(&self) -> bool {
-        self.writer.end.saturating_sub(self.writer.durable.0) >= SYNC_AFTER_BYTES
     }
 
     /// Bytes of the file with all that was appended.

@@ -188,10 +188,7 @@ impl Build<'_> {
         let meta = self.meta(definition, loaded_rows, writer.bytes())?;
         writer.commit(&[rows, documents], &meta.encode())?;
         drop(writer);
-        index.install(&file)?;
-        // So that an opening after a crash need not read all of it. Nothing depends on it.
-        let _ = file.sync();
-        Ok(())
+        index.install(&file)
     }
 
     fn limits(&self) -> ReduceLimits {

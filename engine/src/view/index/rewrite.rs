@@ -49,8 +49,5 @@ pub(crate) fn rewrite(
     let meta = IndexMeta { reducers, loaded_rows, loaded_bytes, ..current.meta.clone() };
     writer.commit(&[rows, documents], &meta.encode())?;
     drop(writer);
-    index.install(&file)?;
-    // Nothing depends on it.
-    let _ = file.sync();
-    Ok(())
+    index.install(&file)
 }

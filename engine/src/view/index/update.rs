@@ -142,13 +142,8 @@ impl Update<'_> {
             let meta = IndexMeta { seq, purge_seq, ..current.meta.clone() };
             let mut writer = current.file.write();
             self.merge(&current, definition, pending, &meta, &mut writer)?;
-            let wants_sync = writer.wants_sync();
             drop(writer);
             index.publish(&current.file)?;
-            if wants_sync {
-                // Nothing depends on it.
-                let _ = current.file.sync();
-            }
         }
         Ok(())
     }

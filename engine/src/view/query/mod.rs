@@ -23,6 +23,7 @@ pub use self::request::{KeyBound, QueryParams, ViewSelection};
 use super::{
     definition::{IndexDefinition, ViewDefinition, ViewGroup},
     index::{Current, ViewIndex},
+    reduce::ReduceSpec,
 };
 use crate::{
     database::Database,
@@ -134,6 +135,26 @@ impl ViewReader {
     #[must_use]
     pub fn has_reduce(&self) -> bool {
         self.view.reduce.is_some()
+    }
+
+    /// Whether the answer surely costs little: a few rows without documents, or a reduction that is stored.
+    #[must_use]
+    pub fn is_small(&self, params: &QueryParams) -> bool {
+        const FEW_ROWS: u64 = 100;
+        let few_keys = match &params.selection {
+            ViewSelection::Keys(keys) => keys.len() as u64 <= FEW_ROWS,
+            ViewSelection::Range { .. } => true,
+        };
+        let few_rows = few_keys && params.limit.is_some_and(|limit| limit <= FEW_ROWS);
+        let stored = matches!(
+            self.view.reduce,
+            Some(ReduceSpec::Count | ReduceSpec::Sum | ReduceSpec::Stats)
+        );
+        match params.plan(self.view.reduce.is_some()) {
+            Ok(Plan::Map) => few_rows && !params.include_docs,
+            Ok(Plan::Reduce(Grouping::None)) => stored,
+            _ => false,
+        }
     }
 
     /// Checks a request before anything of the answer is written.

@@ -35,6 +35,8 @@ pub enum ViewSelection {
 pub struct QueryParams {
     /// Which rows.
     pub selection: ViewSelection,
+    /// A range was given besides a list of keys, which makes no sense.
+    pub keys_and_range: bool,
     /// Only rows of this partition.
     pub partition: Option<String>,
     /// Highest key first; a list of keys is taken from its end.
@@ -61,6 +63,7 @@ impl Default for QueryParams {
     fn default() -> Self {
         QueryParams {
             selection: ViewSelection::Range { start: None, end: None, inclusive_end: true },
+            keys_and_range: false,
             partition: None,
             descending: false,
             skip: 0,
@@ -96,13 +99,22 @@ pub(super) enum Grouping {
 }
 
 impl QueryParams {
-    /// What the request comes to for a view with or without a reduction.
+    /// What the request comes to for a view with or without a reduction. Of several reasons to refuse it,
+    /// CouchDB's first is given.
     pub(super) fn plan(&self, has_reduce: bool) -> Result<Plan> {
         let grouping = self.grouping()?;
         if self.reduce == Some(true) && !has_reduce {
             return refused("Reduce is invalid for map-only views.");
         }
-        if !has_reduce || self.reduce == Some(false) {
+        let reduces = has_reduce && self.reduce != Some(false);
+        let several = matches!(&self.selection, ViewSelection::Keys(_));
+        if reduces && several && grouping != Grouping::Exact {
+            return refused("Multi-key fetches for reduce views must use `group=true`");
+        }
+        if self.keys_and_range {
+            return refused("`keys` is incompatible with `key`, `start_key` and `end_key`");
+        }
+        if !reduces {
             return match grouping {
                 Grouping::None => Ok(Plan::Map),
                 _ => refused("Invalid use of grouping on a map view."),
@@ -113,9 +125,6 @@ impl QueryParams {
         }
         if self.show.conflicts {
             return refused("`conflicts` is invalid for reduce views.");
-        }
-        if matches!(&self.selection, ViewSelection::Keys(_)) && grouping != Grouping::Exact {
-            return refused("Multi-key fetches for reduce views must use `group=true`");
         }
         Ok(Plan::Reduce(grouping))
     }

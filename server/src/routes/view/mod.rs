@@ -23,17 +23,19 @@ pub(crate) async fn answer(
     id: &str,
     rest: &[&[u8]],
 ) -> Outcome {
+    // Whether there is a design document is said before anything about the request.
+    let group = database.view_group(id)?;
     match (rest, request.method) {
         ([name], Method::Get) if !name.is_empty() => {
             let params = Params::default().with_query(&request.query)?;
-            one(request, database, id, name, params).await
+            one(request, database, group, name, params).await
         }
         ([name], Method::Post) if !name.is_empty() => {
             let members = posted(request).await?;
             let params = Params::default().with_members(&members)?.with_query(&request.query)?;
-            one(request, database, id, name, params).await
+            one(request, database, group, name, params).await
         }
-        ([name, b"queries"], Method::Post) => several(request, database, id, name).await,
+        ([name, b"queries"], Method::Post) => several(request, database, group, name).await,
         ([_, b"queries"], _) => Err(Failure::method_not_allowed("POST")),
         _ => Err(Failure::method_not_allowed("GET,POST,HEAD")),
     }
@@ -48,6 +50,7 @@ pub(crate) async fn in_partition(
     rest: &[&[u8]],
 ) -> Outcome {
     let [name] = rest else { return Err(Failure::not_found("missing")) };
+    let group = database.view_group(id)?;
     let members = match request.method {
         Method::Get => Object::new(),
         Method::Post => posted(request).await?,
@@ -58,7 +61,7 @@ pub(crate) async fn in_partition(
         return Err(Failure::bad_request("Conflicting value for `partition` in query string"));
     }
     params.query.partition = Some(partition.to_owned());
-    one(request, database, id, name, params).await
+    one(request, database, group, name, params).await
 }
 
 /// The body of a POST to a view.
@@ -85,19 +88,25 @@ pub(super) async fn rows(
     name: &[u8],
     members: &Object,
 ) -> Result<RowsOf, Failure> {
+    let group = database.view_group(id)?;
     let params = Params::default().with_members(members)?.with_query(&request.query)?;
-    let reader = open(request, database, id, name, &[&params]).await?;
+    let reader = open(request, database, group, name, &[&params]).await?;
     Ok(Box::new(move |sink| reader.query(&params.query, sink)))
 }
 
 async fn one(
     request: &Request,
     database: &Arc<Database>,
-    id: &str,
+    group: Arc<ViewGroup>,
     name: &[u8],
     params: Params,
 ) -> Outcome {
-    let reader = Arc::new(open(request, database, id, name, &[&params]).await?);
+    let reader = open(request, database, group, name, &[&params]).await?;
+    if reader.is_small(&params.query)
+        && let Some(text) = small(&reader, &params)?
+    {
+        return Ok(Reply::json_line(200, text));
+    }
     let produce = move |out: &mut BlockingWriter| {
         write(&reader, &params, out)?;
         out.buffer().push(b'\n');
@@ -110,7 +119,7 @@ async fn one(
 async fn several(
     request: &mut Request,
     database: &Arc<Database>,
-    id: &str,
+    group: Arc<ViewGroup>,
     name: &[u8],
 ) -> Outcome {
     let members = body::typed_object(request).await?;
@@ -125,8 +134,8 @@ async fn several(
         _ => Err(Failure::bad_request("each query must be a JSON object")),
     };
     let all = queries.iter().map(read).collect::<Result<Vec<_>, _>>()?;
-    let reader =
-        Arc::new(open(request, database, id, name, &all.iter().collect::<Vec<_>>()).await?);
+    let wanted: Vec<_> = all.iter().collect();
+    let reader = open(request, database, group, name, &wanted).await?;
     let produce = move |out: &mut BlockingWriter| {
         out.buffer().extend_from_slice(b"{\"results\":[\r\n");
         for (position, params) in all.iter().enumerate() {
@@ -145,12 +154,11 @@ async fn several(
 async fn open(
     request: &Request,
     database: &Arc<Database>,
-    id: &str,
+    group: Arc<ViewGroup>,
     name: &[u8],
     all: &[&Params],
 ) -> Result<ViewReader, Failure> {
     let name = str::from_utf8(name).map_err(|_| Failure::not_found("missing_named_view"))?;
-    let group = database.view_group(id)?;
     let reader = database.read_view(&group, name)?;
     let limit = request.app.settings().query_limit;
     for params in all {
@@ -205,7 +213,56 @@ async fn send(
     Ok(Reply::json_stream(body))
 }
 
-fn write(reader: &ViewReader, params: &Params, out: &mut BlockingWriter) -> Result<(), Failure> {
+/// The answer as a whole, made in place: for most requests that takes less time than handing them to another
+/// thread. `None` if it turns out to be long.
+fn small(reader: &ViewReader, params: &Params) -> Result<Option<Vec<u8>>, Failure> {
+    let mut out = Small(Vec::with_capacity(SMALL_BYTES));
+    write(reader, params, &mut out)?;
+    out.0.push(b'\n');
+    Ok((out.0.len() <= SMALL_BYTES).then_some(out.0))
+}
+
+/// Where rows are written.
+trait Output {
+    /// The buffer to write into.
+    fn buffer(&mut self) -> &mut Vec<u8>;
+    /// Called after each row; breaks when no more are wanted.
+    fn spill(&mut self) -> ControlFlow<()>;
+}
+
+impl Output for BlockingWriter {
+    fn buffer(&mut self) -> &mut Vec<u8> {
+        Self::buffer(self)
+    }
+
+    fn spill(&mut self) -> ControlFlow<()> {
+        match Self::spill(self) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(_gone) => ControlFlow::Break(()),
+        }
+    }
+}
+
+/// Longest answer that is made in place, in bytes.
+const SMALL_BYTES: usize = 16 << 10;
+
+/// An answer made in place. It ends when it is no longer small.
+struct Small(Vec<u8>);
+
+impl Output for Small {
+    fn buffer(&mut self) -> &mut Vec<u8> {
+        &mut self.0
+    }
+
+    fn spill(&mut self) -> ControlFlow<()> {
+        match self.0.len() <= SMALL_BYTES {
+            true => ControlFlow::Continue(()),
+            false => ControlFlow::Break(()),
+        }
+    }
+}
+
+fn write(reader: &ViewReader, params: &Params, out: &mut dyn Output) -> Result<(), Failure> {
     let seq = params.update_seq.then_some(reader);
     reader.query(&params.query, &mut Rows { seq, out, first: true })?;
     out.buffer().extend_from_slice(b"\r\n]}");
@@ -216,7 +273,7 @@ fn write(reader: &ViewReader, params: &Params, out: &mut BlockingWriter) -> Resu
 struct Rows<'r> {
     /// Gives the text of the sequence, if it is asked for.
     seq: Option<&'r ViewReader>,
-    out: &'r mut BlockingWriter,
+    out: &'r mut dyn Output,
     first: bool,
 }
 
@@ -240,10 +297,7 @@ impl ViewSink for Rows<'_> {
             buffer.extend_from_slice(b",\r\n");
         }
         buffer.extend_from_slice(json);
-        match self.out.spill() {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(_gone) => ControlFlow::Break(()),
-        }
+        self.out.spill()
     }
 }
 
@@ -292,8 +346,7 @@ pub(crate) async fn info(
 }
 
 /// POST `/{db}/_view_cleanup`.
-pub(crate) async fn clean_up(request: &mut Request, database: &Arc<Database>) -> Outcome {
-    request.require_json_type()?;
+pub(crate) async fn clean_up(database: &Arc<Database>) -> Outcome {
     let of = Arc::clone(database);
     blocking::run(move || of.clean_up_views()).await?;
     Ok(Reply::ok(202))

@@ -39,7 +39,7 @@ impl Params {
         for (name, value) in query.iter() {
             self.set(name, Given::Text(value))?;
         }
-        self.select()
+        Ok(self.select())
     }
 
     /// Takes over what the members of a body say.
@@ -47,7 +47,7 @@ impl Params {
         for (name, value) in members.iter() {
             self.set(name, Given::Json(value))?;
         }
-        self.select()
+        Ok(self.select())
     }
 
     fn set(&mut self, name: &str, value: Given<'_>) -> Result<(), Failure> {
@@ -124,14 +124,11 @@ impl Params {
     }
 
     /// Puts the rows to be read together.
-    fn select(mut self) -> Result<Self, Failure> {
+    fn select(mut self) -> Self {
         let bounded = self.start.is_some() || self.end.is_some();
+        self.query.keys_and_range =
+            bounded && self.keys.as_ref().is_some_and(|keys| !keys.is_empty());
         self.query.selection = match &self.keys {
-            Some(keys) if !keys.is_empty() && bounded => {
-                return Err(Failure::query_parse_error(
-                    "`keys` is incompatible with `key`, `start_key` and `end_key`",
-                ));
-            }
             Some(keys) => ViewSelection::Keys(keys.clone()),
             None => {
                 let bound = |key: &Option<Vec<u8>>, id: &Option<String>| {
@@ -144,7 +141,7 @@ impl Params {
                 }
             }
         };
-        Ok(self)
+        self
     }
 
     /// Refuses more rows than `[query_server_config] query_limit` allows, if it is set.
@@ -211,8 +208,7 @@ mod tests {
         assert_eq!(refused("keys=2"), "`keys` must be an array of strings.");
         assert_eq!(refused("limit="), "Invalid value for integer: []");
         assert_eq!(refused("stable=x"), "Invalid value for `stable`.");
-        let incompatible = "`keys` is incompatible with `key`, `start_key` and `end_key`";
-        assert_eq!(refused("keys=[1,2]&endkey=2"), incompatible);
+        assert!(params("keys=[1,2]&endkey=2").unwrap().query.keys_and_range);
         let members = Value::parse(br#"{"startkey_docid": 1}"#).unwrap();
         let refusal = Params::default().with_members(members.as_object().unwrap()).unwrap_err();
         assert_eq!(refusal.reason(), "`start_key_docid` must be a string.");
