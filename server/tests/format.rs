@@ -494,7 +494,7 @@ fn make(path: &Path) -> (Vec<u8>, StreamRef) {
         update(&store, move |edit| {
             for number in 0..60u64 {
                 let id = format!("{}{}", ["", "a/long/prefix/"][number as usize % 2], number * 7);
-                let blob = edit.put_blob(&vec![round as u8; 100])?;
+                let blob = edit.put_blob(&[round as u8; 100])?;
                 let mut value = blob.to_bytes().to_vec();
                 value.extend((0..150u64).map(|n| (n * number) as u8));
                 let deleted = (number + round) % 11 == 0;

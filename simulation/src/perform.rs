@@ -59,7 +59,8 @@ pub(crate) fn perform_group(
     db: &Arc<Database>,
     group: &[Vec<DocWrite>],
 ) -> Result<Vec<Result<Answer, Stop>>, Stop> {
-    let answers: Arc<Mutex<Vec<Option<Result<WriteResults, Error>>>>> = Arc::default();
+    type Slot = Option<Result<WriteResults, Error>>;
+    let answers: Arc<Mutex<Vec<Slot>>> = Arc::default();
     answers.lock().resize_with(group.len(), || None);
     let mut prepared = Vec::new();
     for writes in group {

@@ -55,8 +55,8 @@ mod tests {
     use crate::config::HashFunction;
 
     fn settings(secret: Option<&str>, use_secret: bool) -> Settings {
-        let mut settings = Settings::default();
-        settings.cookie_secret = secret.map(str::to_owned);
+        let cookie_secret = secret.map(str::to_owned);
+        let mut settings = Settings { cookie_secret, ..Settings::default() };
         settings.accounts.proxy.use_secret = use_secret;
         settings
     }

@@ -67,7 +67,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn any_bytes_are_read_without_harm(bytes: Vec<u8>) {
-            drop(public_key_info(&bytes));
+            let _ = public_key_info(&bytes);
         }
     }
 }
