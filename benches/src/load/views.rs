@@ -14,7 +14,7 @@ const CLIENTS: usize = 16;
 /// Rows of a range.
 const ROWS: usize = 20;
 /// Numbers a document's number is divided into groups by.
-const GROUPS: usize = 1000;
+const GROUPS: u64 = 1000;
 
 /// One view with `_stats`.
 const ONE: &str = r#"{"autoupdate":false,"views":{"price":{
