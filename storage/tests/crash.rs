@@ -17,7 +17,7 @@ use std::{
     },
 };
 
-use common::{Act, Effect, Model, Random, bytes, perform, write_stream};
+use common::{Act, Effect, Model, Random, bytes, compact, decode, perform, plain, write_stream};
 use parking_lot::Mutex;
 use settee_storage::{
     Direction, Error, FileStore, KeyRange, Options, ReadBy, Result, Snapshot, Store,
@@ -52,12 +52,13 @@ enum Step {
     Stream(usize),
     AbandonedStream(usize),
     Checkpoint,
+    Compact,
     Reopen,
 }
 
 fn workload(seed: u64) -> Vec<Step> {
     let mut random = Random(seed);
-    let step = |random: &mut Random| match random.below(12) {
+    let step = |random: &mut Random| match random.below(13) {
         0..=5 => {
             let acts = |random: &mut Random| {
                 let count = 1 + random.below(6);
@@ -70,6 +71,7 @@ fn workload(seed: u64) -> Vec<Step> {
         8 => Step::AbandonedStream(270_000),
         9 => Step::Checkpoint,
         10 => Step::Reopen,
+        11 => Step::Compact,
         _ => Step::Stream(300_000 * random.below(2) as usize),
     };
     (0..24).map(|_| step(&mut random)).collect()
@@ -125,21 +127,16 @@ impl Run {
             Step::Edits(edits) => self.commit(edits.clone()),
             Step::Stream(len) => {
                 let content = bytes(self.random.next(), *len);
-                let at = write_stream(&self.store(), &content, &mut self.random)?;
+                let staged = write_stream(&self.store(), &content, &mut self.random)?;
                 let key = format!("stream {}", self.model.streams.len()).into_bytes();
-                self.model.streams.push((at, content));
-                let put = Act::PutKey { meta: false, key, value: at.to_bytes().to_vec() };
-                let committed = self.commit(vec![vec![put]]);
-                if committed.is_err() {
-                    self.model.streams.pop();
-                }
-                committed
+                self.commit(vec![vec![Act::Attach { key, staged, content }]])
             }
             Step::AbandonedStream(len) => {
                 let mut writer = self.store().stream()?;
                 writer.write(&bytes(1, *len))
             }
             Step::Checkpoint => self.store().checkpoint(),
+            Step::Compact => compact(self.store().as_ref()).map(drop),
             Step::Reopen => self.reopen(),
         }
     }
@@ -222,12 +219,12 @@ fn contents(snapshot: &dyn Snapshot) -> (u64, Rows, Keys, Keys) {
     let mut rows = Rows::new();
     let mut cursor = snapshot.docs(&KeyRange::all(), Direction::Forward, false).unwrap();
     while let Some(row) = cursor.next().unwrap() {
-        rows.insert(row.id.to_vec(), (row.seq, row.value.to_vec()));
+        rows.insert(row.id.to_vec(), (row.seq, decode(row.value).1.to_vec()));
     }
     let keys = |mut cursor: Box<dyn settee_storage::LocalCursor + '_>| {
         let mut keys = Keys::new();
         while let Some((key, value)) = cursor.next().unwrap() {
-            keys.insert(key.to_vec(), value.to_vec());
+            keys.insert(key.to_vec(), plain(key, value).to_vec());
         }
         keys
     };

@@ -66,6 +66,14 @@ pub(super) fn encode(shared: Shared, new: &[u8], out: &mut Vec<u8>) {
     put_bytes(out, &rest[shared.len..]);
 }
 
+/// Passes over what [`encode`] wrote.
+pub(super) fn skip(input: &mut Input<'_>) -> Option<()> {
+    input.bytes()?;
+    input.size()?;
+    input.size()?;
+    input.bytes().map(drop)
+}
+
 /// Reads what [`encode`] wrote and puts the value together again.
 pub(super) fn decode(input: &mut Input<'_>, old: &[u8]) -> Option<Vec<u8>> {
     let head = input.bytes()?;

@@ -3,17 +3,20 @@
 //! What lives here: the file's format and everything that writes or reads it.
 //!
 //! * `header`, `frame`, `record`, `ops`, `delta`, `rows`: what the bytes mean (see `FORMAT.md`)
+//! * `generation`: one file with all that is known about it; `compact`: how the next one comes about
 //! * `tail`: appending and syncing; `queue`, `transaction`, `store`: the group commit
 //! * `ordered`, `layer`, `head`, `state`: edits in memory over the trees; `cursor`, `snapshot`: reading them
 //! * `checkpoint`: bringing the trees up to date; `scan`, `recovery`: creating and opening
-//! * `reader`: verified bytes, by map or by `pread`; `stream`: attachments
+//! * `reader`: verified bytes, by map or by `pread`; `stream`, `staging`: attachments
 //!
 //! What must not live here: how trees work (`tree`), how files are opened (`disk`), what documents mean.
 
 mod checkpoint;
+mod compact;
 mod cursor;
 mod delta;
 mod frame;
+mod generation;
 mod head;
 mod header;
 mod layer;
@@ -27,6 +30,7 @@ mod recovery;
 mod rows;
 mod scan;
 mod snapshot;
+mod staging;
 mod state;
 mod store;
 mod stream;

@@ -188,6 +188,49 @@ fn replay_put_doc(
     Ok(head.put_doc(Arc::from(put.id), put.weight, &by_id, by_seq, put.old).map(drop))
 }
 
+/// An edit of a commit, as far as it says what was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Op<'b> {
+    /// A document was written under the next sequence.
+    PutDoc { id: &'b [u8] },
+    /// A document was removed, which took the next sequence.
+    RemoveDoc { id: &'b [u8] },
+    /// A key, behind the byte of its space, was written or removed.
+    Key { key: &'b [u8] },
+    /// The next sequence was taken for nothing in particular.
+    Bump,
+}
+
+/// Reads what the first of some edits changed and moves behind it; `None` for bytes that are no edit.
+pub(super) fn read_op<'b>(input: &mut Input<'b>, seq_before: Seq) -> Option<Op<'b>> {
+    Some(match input.u8()? {
+        PUT_DOC => {
+            let put = PutDoc::decode(input, seq_before)?;
+            if put.flags & SHARED == 0 {
+                input.bytes()?;
+            } else {
+                delta::skip(input)?;
+            }
+            input.bytes()?;
+            Op::PutDoc { id: put.id }
+        }
+        REMOVE_DOC => {
+            let flags = input.u8()?;
+            let id = input.bytes()?;
+            decode_old(input, flags, seq_before)?;
+            Op::RemoveDoc { id }
+        }
+        PUT_KEY => {
+            let key = input.bytes()?;
+            input.bytes()?;
+            Op::Key { key }
+        }
+        REMOVE_KEY => Op::Key { key: input.bytes()? },
+        BUMP => Op::Bump,
+        _ => return None,
+    })
+}
+
 /// A put up to its values.
 struct PutDoc<'b> {
     flags: u8,
@@ -272,6 +315,20 @@ mod tests {
         assert_eq!((record.seq, record.by_id(), record.by_seq()), (2, &second[..], &b"s2"[..]));
         assert!(head.layer.doc(b"b").unwrap().record.is_none());
         assert_eq!(head.layer.key(b"\0k").unwrap().as_deref(), Some(b"v".as_slice()));
+
+        let mut input = Input::new(&ops.bytes);
+        let mut seq = 0;
+        let mut read = Vec::new();
+        while !input.is_empty() {
+            let op = read_op(&mut input, seq).unwrap();
+            seq += u64::from(!matches!(op, Op::Key { .. }));
+            read.push(op);
+        }
+        let (a, b) = (b"a".as_slice(), b"b".as_slice());
+        let keys = [b"\0k".as_slice(), b"\0gone"].map(|key| Op::Key { key });
+        let docs = [Op::PutDoc { id: a }, Op::PutDoc { id: a }, Op::PutDoc { id: b }];
+        let expected = [&docs[..], &[Op::RemoveDoc { id: b }], &keys, &[Op::Bump]].concat();
+        assert_eq!((read, seq), (expected, 5));
 
         for cut in 0..ops.bytes.len() {
             let replayed = replay(&ops.bytes[..cut], ops.count, &mut Head::default(), &old_value);
