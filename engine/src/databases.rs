@@ -149,13 +149,17 @@ impl Databases {
     }
 
     pub(crate) fn over(stores: Box<dyn Stores>, options: Options) -> Arc<Self> {
-        Arc::new(Databases {
+        let databases = Arc::new(Databases {
             stores,
             slots: RwLock::default(),
             clock: AtomicU64::new(0),
             open_databases: options.open_databases,
             shared: Shared::new(options.default_security.into(), options.attachments),
-        })
+        });
+        let weak = Arc::downgrade(&databases);
+        let open = move |name: &str| weak.upgrade()?.get(name).ok();
+        databases.shared.compactions.open_by(Box::new(open));
+        databases
     }
 
     /// Replaces the settings for attachments written from now on.
@@ -226,11 +230,11 @@ impl Databases {
             if !self.stores.exists(name)? {
                 return Err(Error::DatabaseNotFound);
             }
-            self.stores.remove(name)?;
+            // First, so that a compaction under way does not bring the file back.
             if let Some(database) = open.take() {
                 database.shut();
             }
-            Ok(())
+            self.stores.remove(name)
         })
     }
 
@@ -256,6 +260,7 @@ impl Databases {
     /// # Errors
     /// Those of the store.
     pub fn close(&self) -> Result<()> {
+        self.shared.compactions.stop();
         let slots: Vec<_> = self.slots.write().drain().map(|(_, slot)| slot).collect();
         let mut outcome = Ok(());
         for slot in slots {
@@ -265,6 +270,7 @@ impl Databases {
                 outcome = outcome.and(checkpointed);
             }
         }
+        self.shared.compactions.join();
         outcome
     }
 

@@ -11,7 +11,7 @@
 //! * [`attachment`]: digests and compression, staging and reading
 //! * [`sequence`], [`notify`]: update sequences as clients see them, and waiting for the next
 //! * [`collation`], [`find`]: order of strings, and selectors
-//! * [`caller`]: who asks; [`tasks`]: what runs in the background
+//! * [`caller`]: who asks; [`tasks`]: what runs in the background; [`compaction`]: what is kept of old files
 //! * [`name`]: which names databases, documents and attachments may have
 
 pub mod all_docs;
@@ -20,6 +20,7 @@ pub mod caller;
 pub mod changes;
 mod codec;
 pub mod collation;
+pub mod compaction;
 pub mod database;
 pub mod databases;
 pub mod document;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
-use crate::{attachment::AttachmentSettings, tasks::Tasks};
+use crate::{attachment::AttachmentSettings, compaction::CompactionQueue, tasks::Tasks};
 
 /// Settings and services that all databases of a folder share.
 #[derive(Debug)]
@@ -13,6 +13,8 @@ pub(crate) struct Shared {
     pub(crate) default_security: Arc<str>,
     /// What runs in the background.
     pub(crate) tasks: Arc<Tasks>,
+    /// Which databases are to be compacted.
+    pub(crate) compactions: Arc<CompactionQueue>,
     attachments: RwLock<Arc<AttachmentSettings>>,
 }
 
@@ -21,6 +23,7 @@ impl Shared {
         Arc::new(Shared {
             default_security,
             tasks: Arc::default(),
+            compactions: Arc::default(),
             attachments: RwLock::new(Arc::new(attachments)),
         })
     }

@@ -42,11 +42,13 @@ pub trait Copier {
     fn blob(&mut self, at: BlobRef) -> Result<BlobRef>;
     /// Copies a stream chunk by chunk, each checksum verified.
     fn stream(&mut self, at: StreamRef) -> Result<StreamRef>;
-    /// Reads a blob that has to be replaced because it holds references itself.
-    fn read(&mut self, at: BlobRef) -> Result<Vec<u8>>;
-    /// Stores other bytes in place of a blob.
-    fn replace(&mut self, at: BlobRef, bytes: &[u8]) -> Result<BlobRef>;
+    /// Copies a blob that may hold references itself: `rewrite` gets its bytes and returns those to be
+    /// stored in their place, or `None` for the same.
+    fn rewrite(&mut self, at: BlobRef, rewrite: Rewrite<'_>) -> Result<BlobRef>;
 }
+
+/// Makes the new bytes of a blob, `None` if they stay the same.
+pub type Rewrite<'r> = &'r mut dyn FnMut(&[u8], &mut dyn Copier) -> Result<Option<Vec<u8>>>;
 
 /// One who knows what the values of a store mean.
 ///
@@ -69,7 +71,8 @@ pub trait Compaction {
     }
 }
 
-/// Hears how far a compaction is, every few hundred documents and between the chunks of a long stream.
+/// Hears how far a compaction is, every few hundred documents and between the chunks of a long stream, but
+/// never while the writers of the store wait.
 /// `false` ends the compaction with [`Error::Cancelled`](crate::Error::Cancelled).
 pub type Watch<'w> = &'w dyn Fn(Progress) -> bool;
 

@@ -9,6 +9,7 @@
 mod common;
 
 use std::{
+    cell::RefCell,
     collections::BTreeMap,
     path::Path,
     sync::{
@@ -17,7 +18,7 @@ use std::{
     },
 };
 
-use common::{Act, Effect, Model, Random, bytes, compact, decode, perform, plain, write_stream};
+use common::{Act, Effect, Model, Random, Rewriter, bytes, decode, perform, plain, write_stream};
 use parking_lot::Mutex;
 use settee_storage::{
     Direction, Error, FileStore, KeyRange, Options, ReadBy, Result, Snapshot, Store,
@@ -35,6 +36,8 @@ fn options(log: u64) -> Options {
         checkpoint_memory_bytes: log * 3,
         // Small, so that edits run past it, too.
         max_prepare_bytes: 8192,
+        // Small, so that compactions take several rounds.
+        compact_pause_bytes: 200,
         read_by: ReadBy::Pread,
         identity: Some([3; 32]),
         cache_bytes: 64 * 1024,
@@ -136,8 +139,24 @@ impl Run {
                 writer.write(&bytes(1, *len))
             }
             Step::Checkpoint => self.store().checkpoint(),
-            Step::Compact => compact(self.store().as_ref()).map(drop),
+            Step::Compact => self.compact(),
             Step::Reopen => self.reopen(),
+        }
+    }
+
+    /// Compacts, with edits in between wherever the compaction looks up.
+    fn compact(&mut self) -> Result<()> {
+        let store = self.store();
+        let run = RefCell::new((&mut *self, None));
+        let compacted = store.compact(&mut Rewriter, &|_| {
+            let (run, failure) = &mut *run.borrow_mut();
+            let acts = (0..2).map(|_| Act::random(&mut run.random, 30)).collect();
+            *failure = run.commit(vec![acts]).err();
+            failure.is_none()
+        });
+        match run.into_inner().1 {
+            Some(error) => Err(error),
+            None => compacted.map(drop),
         }
     }
 
@@ -500,7 +519,7 @@ fn a_full_disk_is_survived_without_reopening() {
             }
             match run.step(step) {
                 Ok(()) => {}
-                Err(Error::Full { .. }) => {
+                Err(Error::Full { .. } | Error::NoRoom { .. }) => {
                     refused += 1;
                     run.check();
                 }

@@ -180,10 +180,7 @@ async fn maintenance(request: &mut Request, database: &Arc<Database>, first: &[u
         (b"_ensure_full_commit", Method::Post) => {
             database::ensure_full_commit(request, database).await
         }
-        (b"_compact", Method::Post) => {
-            request.require_json_type()?;
-            Err(Failure::not_built("compaction is"))
-        }
+        (b"_compact", Method::Post) => database::compact(request, database).await,
         // There are no view files yet, so there is none to clean up.
         (b"_view_cleanup" | b"_sync_shards", Method::Post) => Ok(Reply::ok(202)),
         (b"_ensure_full_commit" | b"_compact" | b"_view_cleanup" | b"_sync_shards", _) => {

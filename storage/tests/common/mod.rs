@@ -122,8 +122,7 @@ impl Compaction for Rewriter {
         let blob = match blob {
             // Some are written anew, as those are that hold references.
             Some(at) if at.len % 2 == 1 => {
-                let bytes = copier.read(at)?;
-                Some(copier.replace(at, &bytes)?)
+                Some(copier.rewrite(at, &mut |bytes, _| Ok(Some(bytes.to_vec())))?)
             }
             Some(at) => Some(copier.blob(at)?),
             None => None,

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::blobs::Blobs;
 use crate::{
-    compaction::Copier,
+    compaction::{Copier, Rewrite},
     error::Result,
     file::{state::Trees, stream::chunk_list},
     store::{BlobRef, StreamRef},
@@ -78,15 +78,16 @@ impl Copier for FileCopier<'_, '_> {
         Ok(copy)
     }
 
-    fn read(&mut self, at: BlobRef) -> Result<Vec<u8>> {
-        Ok(self.from.reader.blob(at)?.to_vec())
-    }
-
-    fn replace(&mut self, at: BlobRef, bytes: &[u8]) -> Result<BlobRef> {
+    fn rewrite(&mut self, at: BlobRef, rewrite: Rewrite<'_>) -> Result<BlobRef> {
         if let Some(copy) = find(&self.known.blobs, at) {
             return Ok(copy);
         }
-        let copy = self.to.put(bytes, crc32fast::hash(bytes))?;
+        let from = self.from;
+        let bytes = from.reader.blob(at)?;
+        let copy = match rewrite(&bytes, self)? {
+            Some(other) => self.to.put(&other, crc32fast::hash(&other))?,
+            None => self.to.put(&bytes, at.crc)?,
+        };
         self.known.blobs.push((at, copy));
         Ok(copy)
     }
@@ -120,11 +121,12 @@ impl Copier for Notes<'_> {
         Ok(at)
     }
 
-    fn read(&mut self, at: BlobRef) -> Result<Vec<u8>> {
-        Ok(self.from.reader.blob(at)?.to_vec())
-    }
-
-    fn replace(&mut self, at: BlobRef, _bytes: &[u8]) -> Result<BlobRef> {
-        self.blob(at)
+    fn rewrite(&mut self, at: BlobRef, rewrite: Rewrite<'_>) -> Result<BlobRef> {
+        if !self.blobs.contains(&at) {
+            self.blobs.push(at);
+            let from = self.from;
+            rewrite(&from.reader.blob(at)?, self)?;
+        }
+        Ok(at)
     }
 }

@@ -38,7 +38,7 @@ use crate::{
 /// Bytes that a row takes in both indexes and in the scratch files of the sort, at most in most cases.
 const ROW_BYTES: u64 = 1024;
 /// Bytes of space asked for in any case.
-const LEAST_ROOM_BYTES: u64 = 1024 * 1024;
+const LEAST_ROOM_BYTES: u64 = 64 * 1024;
 /// Changes between two looks at whether to go on.
 const CHANGES_PER_LOOK: u64 = 256;
 
@@ -103,7 +103,7 @@ impl<'r> Run<'r> {
         job: &'r mut dyn Compaction,
         watch: Watch<'r>,
     ) -> Result<Self> {
-        let look = Look { store, watch };
+        let look = Look { store, watch, is_quiet: false };
         let reached = Moment::of(&old)?;
         let target = Target::create(store, &old)?;
         let total = reached.state.head.counts.documents();
@@ -117,9 +117,10 @@ impl<'r> Run<'r> {
     fn finish(&mut self) -> Result<u32> {
         let mut pace = pace::Pace::new(&self.store.drag);
         for round in 1u32.. {
-            if self.swap()? {
+            if self.swap(round)? {
                 return Ok(round);
             }
+            self.go_on()?;
             let before = self.reached.end;
             let to = Moment::of(&self.old)?;
             let timer = pace.begin(round);
@@ -137,6 +138,8 @@ impl<'r> Run<'r> {
 struct Look<'l> {
     store: &'l FileStore,
     watch: Watch<'l>,
+    /// Goes on unless the store is closed.
+    is_quiet: bool,
 }
 
 impl Look<'_> {
@@ -144,7 +147,8 @@ impl Look<'_> {
         if self.store.is_closed() {
             return Err(Error::Closed);
         }
-        match (self.watch)(Progress { phase, done, total: total.max(done) }) {
+        let progress = Progress { phase, done, total: total.max(done) };
+        match self.is_quiet || (self.watch)(progress) {
             true => Ok(()),
             false => Err(Error::Cancelled),
         }

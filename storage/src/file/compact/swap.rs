@@ -15,12 +15,9 @@ use crate::{
     store::StreamRef,
 };
 
-/// Writers wait for the last round if it has no more than this to do: bytes of log and of staged streams.
-const LAST_ROUND_BYTES: u64 = 1024 * 1024;
-
 impl Run<'_> {
     /// Ends the compaction if little is left to do; false if there is too much for writers to wait.
-    pub(super) fn swap(&mut self) -> Result<bool> {
+    pub(super) fn swap(&mut self, round: u32) -> Result<bool> {
         let old = Arc::clone(&self.old);
         // From here on nothing is committed, no stream grows, and none is staged.
         let mut writer = old.writer.lock();
@@ -28,9 +25,11 @@ impl Run<'_> {
         let mut staged = old.staging.lock();
         let places = staged.places();
         let left = writer.last.end - self.reached.end + self.staged_bytes(&places);
-        if left > LAST_ROUND_BYTES {
+        if left > self.most_left(round) {
             return Ok(false);
         }
+        // Nobody is asked while writers wait.
+        self.look.is_quiet = true;
         self.go_on()?;
         self.round(Moment { state: old.state.load_full(), end: writer.last.end })?;
         self.copy_streams(&places)?;
@@ -44,6 +43,14 @@ impl Run<'_> {
         staged.hand_over(&new.staging, |at| self.staged.get(&at).copied());
         self.store.current.store(new);
         Ok(true)
+    }
+
+    /// For how many bytes writers may be made to wait. It grows when rounds do not get shorter in spite of
+    /// all back-pressure, so that there is an end.
+    fn most_left(&self, round: u32) -> u64 {
+        const DOUBLES_AFTER: u32 = 8;
+        let doubled = 1u64.checked_shl(round.saturating_sub(DOUBLES_AFTER)).unwrap_or(u64::MAX);
+        self.store.options.compact_pause_bytes.saturating_mul(doubled)
     }
 
     /// Makes the new file a database, and durable.
