@@ -261,6 +261,13 @@ impl Databases {
     /// Those of the store.
     pub fn close(&self) -> Result<()> {
         self.shared.compactions.stop();
+        let outcome = self.close_open();
+        self.shared.compactions.join();
+        // One that a compaction had just opened.
+        outcome.and(self.close_open())
+    }
+
+    fn close_open(&self) -> Result<()> {
         let slots: Vec<_> = self.slots.write().drain().map(|(_, slot)| slot).collect();
         let mut outcome = Ok(());
         for slot in slots {
@@ -270,7 +277,6 @@ impl Databases {
                 outcome = outcome.and(checkpointed);
             }
         }
-        self.shared.compactions.join();
         outcome
     }
 

@@ -11,7 +11,9 @@
 //! * [`attachment`]: digests and compression, staging and reading
 //! * [`sequence`], [`notify`]: update sequences as clients see them, and waiting for the next
 //! * [`collation`], [`find`]: order of strings, and selectors
-//! * [`caller`]: who asks; [`tasks`]: what runs in the background; [`compaction`]: what is kept of old files
+//! * [`javascript`]: functions of design documents
+//! * [`caller`]: who asks; [`tasks`]: what runs in the background
+//! * [`compaction`]: what is kept when a database is compacted, and when that is done
 //! * [`name`]: which names databases, documents and attachments may have
 
 pub mod all_docs;
@@ -26,6 +28,7 @@ pub mod databases;
 pub mod document;
 pub mod error;
 pub mod find;
+pub mod javascript;
 pub mod json;
 pub mod name;
 pub mod notify;

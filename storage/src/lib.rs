@@ -10,6 +10,7 @@
 //! * [`tree`]: immutable nodes and the copy-on-write B+tree over them
 //! * [`sort`]: sorting more than memory holds
 //! * [`mod@file`]: the store in one append-only file
+//! * [`index`]: files of trees that are made from a database and can be made anew
 //! * [`model`]: the same in plain maps, to compare against
 
 mod codec;
@@ -17,6 +18,7 @@ pub mod compaction;
 pub mod disk;
 pub mod error;
 pub mod file;
+pub mod index;
 pub mod model;
 pub mod sort;
 pub mod store;

@@ -509,6 +509,13 @@ pub trait Store: Send + Sync {
     fn compact(&self, _job: &mut dyn Compaction, _watch: Watch<'_>) -> Result<Compacted> {
         Ok(Compacted::default())
     }
+    /// Whether the disk has room for a compaction, which asks for itself when it begins.
+    ///
+    /// # Errors
+    /// [`Error::NoRoom`], those of the disk.
+    fn check_compaction_room(&self) -> Result<()> {
+        Ok(())
+    }
     /// Refuses every later edit with [`Error::Closed`]; snapshots stay readable. A compaction under way
     /// ends first, without effect.
     fn close(&self);

@@ -19,11 +19,7 @@ use settee_storage::{Compacted, Phase, Progress};
 pub(crate) use queue::CompactionQueue;
 
 use self::rewrite::Rewriter;
-use crate::{
-    database::Database,
-    error::{Error, Result},
-    tasks::Task,
-};
+use crate::{database::Database, error::Result};
 
 /// What compactions call themselves in the list of tasks.
 pub const TASK: &str = "database_compaction";
@@ -33,7 +29,7 @@ impl Database {
     /// when its task is [cancelled](crate::tasks::Tasks::cancel), and then nothing was changed.
     ///
     /// # Errors
-    /// [`settee_storage::Error::Busy`] if it is being compacted already, [`Error::Damaged`] and those of
+    /// [`settee_storage::Error::Busy`] if it is being compacted already, [`Error::Damaged`](crate::Error::Damaged) and those of
     /// the store.
     pub fn compact(&self) -> Result<Compacted> {
         let task = self.shared.tasks.begin(TASK, self.first_members());
@@ -53,8 +49,10 @@ impl Database {
     /// is under way already.
     ///
     /// # Errors
-    /// [`Error::Storage`] if too many databases wait.
+    /// [`settee_storage::Error::NoRoom`] if the disk is too full for it, [`Error::Overloaded`](crate::Error::Overloaded) if too
+    /// many databases wait.
     pub fn start_compaction(self: &Arc<Self>) -> Result<()> {
+        self.store.check_compaction_room()?;
         self.shared.compactions.request(self.name())
     }
 

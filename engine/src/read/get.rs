@@ -12,7 +12,8 @@ use crate::{
     attachment::{FoundAttachment, StagedAttachment, StagedPlace},
     database::{GetOptions, ShowOptions},
     document::{
-        AttachmentPlace, AttachmentRecord, AttachmentSource, Body, DocHead, Document, IncomingAttachment, Winner,
+        AttachmentPlace, AttachmentRecord, AttachmentSource, Body, DocHead, Document,
+        IncomingAttachment, Winner,
     },
     error::{Absence, Error, Result},
     name::DocKind,

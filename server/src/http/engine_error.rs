@@ -39,6 +39,12 @@ impl From<Error> for Failure {
             Error::DocumentTooLarge(_) => too_large("document_too_large", reason),
             Error::AttachmentTooLarge(_) => too_large("attachment_too_large", reason),
             Error::Forbidden(_) => Self::forbidden(reason),
+            Error::Overloaded(_) => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "service_unavailable", reason)
+            }
+            Error::Storage(settee_storage::Error::NoRoom { .. }) => {
+                Self::new(StatusCode::INSUFFICIENT_STORAGE, "insufficient_storage", reason)
+            }
             other => from_trouble(&other),
         }
     }

@@ -21,17 +21,17 @@ use xxhash_rust::xxh3;
 use super::{codec::Input, header::Identity};
 
 /// Bytes of a frame's header.
-pub(super) const FRAME_HEADER_BYTES: usize = 56;
+pub(crate) const FRAME_HEADER_BYTES: usize = 56;
 /// Frames begin at multiples of this.
-pub(super) const FRAME_ALIGN: u64 = 8;
+pub(crate) const FRAME_ALIGN: u64 = 8;
 /// Longest payload.
-pub(super) const MAX_PAYLOAD_BYTES: usize = 1 << 30;
+pub(crate) const MAX_PAYLOAD_BYTES: usize = 1 << 30;
 
 const SUMMED_BYTES: usize = 48;
 
 /// What a frame holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// Bytes of a stream, or its list of chunks.
     Chunk,
     /// Tree nodes.
@@ -67,25 +67,25 @@ impl Kind {
     }
 
     /// Commits and checkpoints: frames that say where the state is.
-    pub(super) fn is_anchor(self) -> bool {
+    pub(crate) fn is_anchor(self) -> bool {
         matches!(self, Kind::Commit | Kind::Checkpoint)
     }
 }
 
 /// A running hash over the frames so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Chain(pub(super) u128);
+pub(crate) struct Chain(pub(crate) u128);
 
 /// What is derived from a file's salt.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Keys {
+pub(crate) struct Keys {
     magic: [u8; 8],
     seed: u64,
     genesis: Chain,
 }
 
 impl Keys {
-    pub(super) fn new(identity: &Identity) -> Self {
+    pub(crate) fn new(identity: &Identity) -> Self {
         let seed = xxh3::xxh3_64_with_seed(&identity.salt, 1);
         let magic = xxh3::xxh3_64_with_seed(&identity.salt, 2);
         let mut start = identity.salt.to_vec();
@@ -97,17 +97,17 @@ impl Keys {
     }
 
     /// The bytes a frame begins with.
-    pub(super) fn magic(&self) -> &[u8; 8] {
+    pub(crate) fn magic(&self) -> &[u8; 8] {
         &self.magic
     }
 
     /// The chain before the first frame.
-    pub(super) fn genesis(&self) -> Chain {
+    pub(crate) fn genesis(&self) -> Chain {
         self.genesis
     }
 
     /// The chain after a frame with this encoded header.
-    pub(super) fn chain(&self, before: Chain, header: &[u8; FRAME_HEADER_BYTES]) -> Chain {
+    pub(crate) fn chain(&self, before: Chain, header: &[u8; FRAME_HEADER_BYTES]) -> Chain {
         let mut bytes = [0; 16 + FRAME_HEADER_BYTES];
         bytes[..16].copy_from_slice(&before.0.to_le_bytes());
         bytes[16..].copy_from_slice(header);
@@ -115,23 +115,23 @@ impl Keys {
     }
 
     /// Checksum of a payload.
-    pub(super) fn payload_sum(&self, payload: &[u8]) -> u128 {
+    pub(crate) fn payload_sum(&self, payload: &[u8]) -> u128 {
         xxh3::xxh3_128_with_seed(payload, self.seed)
     }
 }
 
 /// The header of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct FrameHeader {
-    pub(super) kind: Kind,
-    pub(super) payload_len: u32,
-    pub(super) offset: u64,
-    pub(super) anchor: u64,
-    pub(super) payload_sum: u128,
+pub(crate) struct FrameHeader {
+    pub(crate) kind: Kind,
+    pub(crate) payload_len: u32,
+    pub(crate) offset: u64,
+    pub(crate) anchor: u64,
+    pub(crate) payload_sum: u128,
 }
 
 impl FrameHeader {
-    pub(super) fn encode(&self, keys: &Keys) -> [u8; FRAME_HEADER_BYTES] {
+    pub(crate) fn encode(&self, keys: &Keys) -> [u8; FRAME_HEADER_BYTES] {
         let mut out = [0; FRAME_HEADER_BYTES];
         out[..8].copy_from_slice(&keys.magic);
         out[8] = self.kind.code();
@@ -145,7 +145,7 @@ impl FrameHeader {
     }
 
     /// Reads the header of the frame that is said to be at `offset`; `None` if there is none.
-    pub(super) fn decode(
+    pub(crate) fn decode(
         bytes: &[u8; FRAME_HEADER_BYTES],
         offset: u64,
         keys: &Keys,
@@ -170,23 +170,23 @@ impl FrameHeader {
     }
 
     /// Where the payload begins.
-    pub(super) fn payload_offset(&self) -> u64 {
+    pub(crate) fn payload_offset(&self) -> u64 {
         payload_offset(self.offset)
     }
 
     /// Where the next frame begins. Cannot overflow for a header that was decoded from a real file.
-    pub(super) fn end(&self) -> u64 {
+    pub(crate) fn end(&self) -> u64 {
         frame_end(self.offset, u64::from(self.payload_len))
     }
 }
 
 /// Where the payload of a frame at `offset` begins.
-pub(super) fn payload_offset(offset: u64) -> u64 {
+pub(crate) fn payload_offset(offset: u64) -> u64 {
     offset.saturating_add(FRAME_HEADER_BYTES as u64)
 }
 
 /// Where a frame at `offset` with a payload of `payload_len` bytes ends, padding included.
-pub(super) fn frame_end(offset: u64, payload_len: u64) -> u64 {
+pub(crate) fn frame_end(offset: u64, payload_len: u64) -> u64 {
     let end = payload_offset(offset).saturating_add(payload_len);
     end.checked_next_multiple_of(FRAME_ALIGN).unwrap_or(u64::MAX)
 }
@@ -194,39 +194,39 @@ pub(super) fn frame_end(offset: u64, payload_len: u64) -> u64 {
 /// A frame under composition: room for the header, then the payload, in one buffer that is written as a
 /// whole.
 #[derive(Debug)]
-pub(super) struct FrameBuffer(Vec<u8>);
+pub(crate) struct FrameBuffer(Vec<u8>);
 
 impl FrameBuffer {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         FrameBuffer(vec![0; FRAME_HEADER_BYTES])
     }
 
-    pub(super) fn payload_len(&self) -> usize {
+    pub(crate) fn payload_len(&self) -> usize {
         self.0.len().saturating_sub(FRAME_HEADER_BYTES)
     }
 
-    pub(super) fn payload(&self) -> &[u8] {
+    pub(crate) fn payload(&self) -> &[u8] {
         self.0.get(FRAME_HEADER_BYTES..).unwrap_or_default()
     }
 
     /// The buffer to append payload to. Must not be cut below the header's room.
-    pub(super) fn bytes(&mut self) -> &mut Vec<u8> {
+    pub(crate) fn bytes(&mut self) -> &mut Vec<u8> {
         &mut self.0
     }
 
     /// Drops the payload's bytes from `len` on.
-    pub(super) fn truncate_payload(&mut self, len: usize) {
+    pub(crate) fn truncate_payload(&mut self, len: usize) {
         self.0.truncate(FRAME_HEADER_BYTES + len);
     }
 
     /// Writes over payload bytes that are there already.
-    pub(super) fn overwrite_payload(&mut self, at: usize, bytes: &[u8]) {
+    pub(crate) fn overwrite_payload(&mut self, at: usize, bytes: &[u8]) {
         let start = FRAME_HEADER_BYTES + at;
         self.0[start..start + bytes.len()].copy_from_slice(bytes);
     }
 
     /// Fills in the header, pads, and returns the bytes to write and the header as encoded.
-    pub(super) fn seal(
+    pub(crate) fn seal(
         &mut self,
         kind: Kind,
         offset: u64,
@@ -244,7 +244,7 @@ impl FrameBuffer {
     }
 
     /// Empties the buffer for the next frame, keeping its memory up to `keep_bytes`.
-    pub(super) fn clear(&mut self, keep_bytes: usize) {
+    pub(crate) fn clear(&mut self, keep_bytes: usize) {
         self.0.clear();
         self.0.shrink_to(keep_bytes);
         self.0.resize(FRAME_HEADER_BYTES, 0);

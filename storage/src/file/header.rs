@@ -1,8 +1,8 @@
 //! The first block of a file: what it is, and the salt that keys everything after it.
 //!
 //! ```text
-//!    0  16  magic "SETTEE\r\n\x1a\n" and zeros
-//!   16   4  format version: 1, or 2 for a file that compaction made
+//!    0  16  magic "SETTEE\r\n\x1a\n" and zeros, or in an index file "SETTEE\r\n\x1a\nindex\0"
+//!   16   4  format version: 1, or 2 for a database file that compaction made
 //!   20   4  length of this block, 4096
 //!   24  16  salt, random
 //!   40  16  creation id, random
@@ -17,38 +17,40 @@ use xxhash_rust::xxh3;
 use super::codec::Input;
 
 /// Bytes of the header block; the first frame follows it.
-pub(super) const HEADER_BYTES: usize = 4096;
+pub(crate) const HEADER_BYTES: usize = 4096;
 /// Where the first frame is.
-pub(super) const FIRST_FRAME: u64 = 4096;
+pub(crate) const FIRST_FRAME: u64 = 4096;
 /// Newest version of the format this build reads.
-pub(super) const VERSION: u32 = COMPACTED;
+pub(crate) const VERSION: u32 = COMPACTED;
 
 /// A file that began empty.
 const PLAIN: u32 = 1;
 /// A file that began with the outcome of a compaction. It has frames of blobs, which version 1 has not.
 const COMPACTED: u32 = 2;
 
-const MAGIC: [u8; 16] = *b"SETTEE\r\n\x1a\n\0\0\0\0\0\0";
+const DATABASE_MAGIC: [u8; 16] = *b"SETTEE\r\n\x1a\n\0\0\0\0\0\0";
+const INDEX_MAGIC: [u8; 16] = *b"SETTEE\r\n\x1a\nindex\0";
 const HEADER_LEN_FIELD: u32 = 4096;
+
 /// What makes one file different from every other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Identity {
-    pub(super) salt: [u8; 16],
-    pub(super) creation: [u8; 16],
+pub(crate) struct Identity {
+    pub(crate) salt: [u8; 16],
+    pub(crate) creation: [u8; 16],
 }
 
-/// What a header block says.
+/// What the header block of a database says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Header {
-    pub(super) identity: Identity,
+pub(crate) struct Header {
+    pub(crate) identity: Identity,
     /// Offset of the checkpoint that a compacted file begins with, 0 if it was not compacted. Without
     /// that checkpoint such a file is damaged, while any other file without one is just young.
-    pub(super) base: u64,
+    pub(crate) base: u64,
 }
 
 /// Why a header block was refused.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(crate) enum Refusal {
     /// It does not begin like a database file.
     NotADatabase,
     /// A version this build does not know.
@@ -57,11 +59,38 @@ pub(super) enum Refusal {
     Damaged,
 }
 
-/// The header block of a new file.
-pub(super) fn encode(header: &Header) -> Vec<u8> {
+/// What a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FileKind {
+    /// A database.
+    Database,
+    /// An index, made from a database and disposable.
+    Index,
+}
+
+impl FileKind {
+    fn magic(self) -> [u8; 16] {
+        match self {
+            FileKind::Database => DATABASE_MAGIC,
+            FileKind::Index => INDEX_MAGIC,
+        }
+    }
+}
+
+/// The header block of a new database file.
+pub(crate) fn encode(header: &Header) -> Vec<u8> {
+    encode_block(FileKind::Database, header)
+}
+
+/// The header block of a new file that begins empty.
+pub(crate) fn encode_as(kind: FileKind, identity: &Identity) -> Vec<u8> {
+    encode_block(kind, &Header { identity: *identity, base: 0 })
+}
+
+fn encode_block(kind: FileKind, header: &Header) -> Vec<u8> {
     let version = if header.base == 0 { PLAIN } else { COMPACTED };
     let mut block = Vec::with_capacity(HEADER_BYTES);
-    block.extend_from_slice(&MAGIC);
+    block.extend_from_slice(&kind.magic());
     block.extend_from_slice(&version.to_le_bytes());
     block.extend_from_slice(&HEADER_LEN_FIELD.to_le_bytes());
     block.extend_from_slice(&header.identity.salt);
@@ -75,10 +104,22 @@ pub(super) fn encode(header: &Header) -> Vec<u8> {
     block
 }
 
-/// Reads a header block back.
-pub(super) fn decode(block: &[u8]) -> Result<Header, Refusal> {
+/// Reads the header block of a database file back.
+pub(crate) fn decode(block: &[u8]) -> Result<Header, Refusal> {
+    decode_block(FileKind::Database, block)
+}
+
+/// Reads the header block of a file that began empty.
+pub(crate) fn decode_as(kind: FileKind, block: &[u8]) -> Result<Identity, Refusal> {
+    match decode_block(kind, block)? {
+        Header { identity, base: 0 } => Ok(identity),
+        _ => Err(Refusal::Version(COMPACTED)),
+    }
+}
+
+fn decode_block(kind: FileKind, block: &[u8]) -> Result<Header, Refusal> {
     let mut input = Input::new(block);
-    if input.array::<16>() != Some(MAGIC) {
+    if input.array::<16>() != Some(kind.magic()) {
         return Err(Refusal::NotADatabase);
     }
     let version = input.u32().ok_or(Refusal::Damaged)?;
@@ -120,7 +161,11 @@ mod tests {
                 assert!(decode(&damaged).is_err(), "bit {bit}");
             }
             assert_eq!(decode(&block[..used - 1]), Err(Refusal::Damaged));
+            assert_eq!(decode_as(FileKind::Index, &block), Err(Refusal::NotADatabase));
         }
         assert_eq!(decode(b"{}"), Err(Refusal::NotADatabase));
+        let index = encode_as(FileKind::Index, &identity);
+        assert_eq!(decode_as(FileKind::Index, &index), Ok(identity));
+        assert_eq!(decode(&index), Err(Refusal::NotADatabase));
     }
 }

@@ -33,7 +33,7 @@ use crate::{
 
 /// Files shorter than this are read by `pread` unless asked otherwise: a map costs a kernel object each,
 /// and there may be 100,000 small databases.
-pub(super) const MAP_FROM_BYTES: u64 = 256 * 1024;
+pub(crate) const MAP_FROM_BYTES: u64 = 256 * 1024;
 /// Shortest map.
 const MIN_MAP_BYTES: u64 = 16 * 1024 * 1024;
 /// Longest node that is believed.
@@ -48,7 +48,7 @@ const MIN_VERIFIED: u64 = 256;
 const CACHE_SHARDS: u64 = 8;
 
 /// Reads verified nodes and blobs of one file.
-pub(super) trait Reader: Pages + Send + Sync + fmt::Debug {
+pub(crate) trait Reader: Pages + Send + Sync + fmt::Debug {
     /// The bytes of a blob, verified.
     fn blob(&self, at: BlobRef) -> Result<Value<'_>>;
     /// The bytes of a blob that the caller had verified before.
@@ -71,14 +71,14 @@ pub enum ReadBy {
 
 /// What readers of one file share.
 #[derive(Debug)]
-pub(super) struct Readers {
+pub(crate) struct Readers {
     file: Arc<RawFile>,
     cache: Arc<NodeCache>,
     by: ReadBy,
 }
 
 impl Readers {
-    pub(super) fn new(
+    pub(crate) fn new(
         path: Arc<Path>,
         file: Arc<dyn File>,
         by: ReadBy,
@@ -94,7 +94,7 @@ impl Readers {
     }
 
     /// A reader for a file that is durable up to `end`.
-    pub(super) fn reader(&self, end: u64) -> Result<Arc<dyn Reader>> {
+    pub(crate) fn reader(&self, end: u64) -> Result<Arc<dyn Reader>> {
         let mapped = match self.by {
             ReadBy::Auto => end >= MAP_FROM_BYTES,
             ReadBy::Map => true,
@@ -155,7 +155,7 @@ const BAD_NODE: &str = "a tree node does not match its checksum";
 const BAD_BLOB: &str = "stored bytes do not match their checksum";
 
 /// Reads through a memory map.
-pub(super) struct MapReader {
+pub(crate) struct MapReader {
     file: Arc<RawFile>,
     map: Map,
     /// Bytes from the start that may be touched.

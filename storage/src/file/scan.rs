@@ -27,7 +27,7 @@ const STEP_BYTES: u64 = 1024 * 1024;
 const ZERO_BLOCK_BYTES: usize = 4096;
 
 /// A file under examination.
-pub(super) struct Scan<'f> {
+pub(crate) struct Scan<'f> {
     path: &'f Path,
     file: &'f dyn File,
     keys: &'f Keys,
@@ -37,7 +37,7 @@ pub(super) struct Scan<'f> {
 }
 
 impl<'f> Scan<'f> {
-    pub(super) fn new(path: &'f Path, file: &'f dyn File, keys: &'f Keys, len: u64) -> Self {
+    pub(crate) fn new(path: &'f Path, file: &'f dyn File, keys: &'f Keys, len: u64) -> Self {
         Scan { path, file, keys, len, window: Vec::new(), window_at: 0 }
     }
 
@@ -69,7 +69,7 @@ impl<'f> Scan<'f> {
     }
 
     /// The frame header at an offset, decoded and as it is; `None` if there is none.
-    pub(super) fn header(
+    pub(crate) fn header(
         &mut self,
         offset: u64,
     ) -> Result<Option<(FrameHeader, [u8; FRAME_HEADER_BYTES])>> {
@@ -80,7 +80,7 @@ impl<'f> Scan<'f> {
     }
 
     /// A frame's payload; `None` if it does not match its checksum or is cut off.
-    pub(super) fn payload(&mut self, header: &FrameHeader) -> Result<Option<&[u8]>> {
+    pub(crate) fn payload(&mut self, header: &FrameHeader) -> Result<Option<&[u8]>> {
         let keys = self.keys;
         let len = usize::try_from(header.payload_len).unwrap_or(usize::MAX);
         let payload = self.bytes(header.payload_offset(), len)?;
@@ -88,7 +88,7 @@ impl<'f> Scan<'f> {
     }
 
     /// Where the zeros at the end of the file begin, to within a frame's alignment.
-    pub(super) fn end_of_data(&self) -> Result<u64> {
+    pub(crate) fn end_of_data(&self) -> Result<u64> {
         let mut end = self.len;
         let mut step = FIRST_STEP_BYTES;
         while end > FIRST_FRAME {
@@ -104,7 +104,7 @@ impl<'f> Scan<'f> {
     }
 
     /// The last frame with a sound header that begins before `below`.
-    pub(super) fn previous_frame(&mut self, below: u64) -> Result<Option<FrameHeader>> {
+    pub(crate) fn previous_frame(&mut self, below: u64) -> Result<Option<FrameHeader>> {
         let keys = self.keys;
         let finder = memmem::FinderRev::new(keys.magic());
         let mut end = below.min(self.len);

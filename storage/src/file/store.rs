@@ -283,6 +283,10 @@ impl Store for FileStore {
         self.compact_now(job, watch)
     }
 
+    fn check_compaction_room(&self) -> Result<()> {
+        self.check_room(&self.generation())
+    }
+
     fn checkpoint(&self) -> Result<()> {
         self.generation().checkpoint_fully()
     }

@@ -183,15 +183,20 @@ impl<'s, R: Reduce, S: Sink + ?Sized> Levels<'s, R, S> {
     }
 
     fn sum(&self, level: u8, count: usize) -> Result<R::Sum, Malformed> {
-        let mut total = R::Sum::default();
-        for (key, value) in self.levels[usize::from(level)].head(count) {
-            let one = match level {
-                0 => self.reduce.leaf(key, value)?,
-                _ => self.reduce.decode(split_child(value)?.1)?,
-            };
-            self.reduce.add(&mut total, &one);
+        let mut entries = self.levels[usize::from(level)].head(count);
+        if level == 0 {
+            return self.reduce.sum_entries(&mut entries);
         }
-        Ok(total)
+        let mut broken = Ok(());
+        let mut stored = entries.map_while(|(_, child)| match split_child(child) {
+            Ok((_, sum)) => Some(sum),
+            Err(malformed) => {
+                broken = Err(malformed);
+                None
+            }
+        });
+        let sum = self.reduce.sum_stored(&mut stored);
+        broken.and(sum)
     }
 
     /// The lowest level above `level` where something waits.

@@ -9,12 +9,13 @@
 //! * `pages`: where nodes come from and where they go
 //! * `reduce`: sums kept in inner nodes
 //! * `node`: the layout of a node and the reader that searches it in place
-//! * `read`: points, sums; `cursor`: ranges, both directions
+//! * `read`: points, sums; `fold`: sums of many neighbouring ranges; `cursor`: ranges, both directions
 //! * `pending`, `levels`: packing entries into nodes, level by level
 //! * `write`: building a tree in one pass, merging changes into one
 //! * `verify`: checking a whole tree
 
 mod cursor;
+mod fold;
 mod levels;
 mod node;
 mod node_ref;
@@ -28,6 +29,7 @@ mod verify;
 mod write;
 
 pub use cursor::Cursor;
+pub use fold::{Fold, Step};
 pub use node_ref::{MAX_HEIGHT, NodeRef, Root};
 pub use pages::{NodeBuffer, Page, Pages, Sink};
 pub use read::{Tree, TreeValue};

@@ -130,7 +130,11 @@ impl<'p, P: Pages + ?Sized, R: Reduce> Tree<'p, P, R> {
         let page = self.pages.node(at)?;
         let node = self.check(at, Node::open(&page, level))?;
         if level == 0 {
-            return self.check(at, self.add_leaf(&node, bounds, total));
+            let rows = self.check(at, bounds.rows(&node))?;
+            if !rows.is_empty() {
+                self.reduce.add(total, &self.leaf_sum(at, &node, rows)?);
+            }
+            return Ok(());
         }
         let (first, last) = self.check(at, bounds.children(&node))?;
         for index in first..=last {
@@ -146,19 +150,27 @@ impl<'p, P: Pages + ?Sized, R: Reduce> Tree<'p, P, R> {
         Ok(())
     }
 
-    fn add_leaf(
+    /// The sum of some rows of a leaf.
+    pub(super) fn leaf_sum(
         &self,
+        at: NodeRef,
         node: &Node<'_>,
-        bounds: Bounds<'_>,
-        total: &mut R::Sum,
-    ) -> Result<(), Malformed> {
-        let mut key = Vec::new();
-        for index in bounds.rows(node)? {
-            node.read_key(index, &mut key)?;
-            let one = self.reduce.leaf(&key, node.entry(index)?.value)?;
-            self.reduce.add(total, &one);
+        rows: Range<usize>,
+    ) -> Result<R::Sum> {
+        let mut arena = Vec::new();
+        let mut entries = Vec::with_capacity(rows.len());
+        for index in rows {
+            let (prefix, entry) = (node.prefix(), self.check(at, node.entry(index))?);
+            let start = arena.len();
+            let (head, rest) = entry.suffix();
+            for piece in [prefix, head, rest] {
+                arena.extend_from_slice(piece);
+            }
+            entries.push((start..arena.len(), entry.value));
         }
-        Ok(())
+        let mut entries =
+            entries.into_iter().map(|(key, value)| (arena.get(key).unwrap_or_default(), value));
+        self.check(at, self.reduce.sum_entries(&mut entries))
     }
 
     pub(super) fn check<T>(&self, at: NodeRef, result: Result<T, Malformed>) -> Result<T> {
@@ -206,12 +218,12 @@ impl<'k> Bounds<'k> {
         }
     }
 
-    fn is_all(&self) -> bool {
+    pub(super) fn is_all(&self) -> bool {
         matches!((self.start, self.end), (Bound::Unbounded, Bound::Unbounded))
     }
 
     /// The ends that matter to the first, the last, or a child between.
-    fn narrow(&self, first: bool, last: bool) -> Bounds<'k> {
+    pub(super) fn narrow(&self, first: bool, last: bool) -> Bounds<'k> {
         Bounds {
             start: if first { self.start } else { Bound::Unbounded },
             end: if last { self.end } else { Bound::Unbounded },

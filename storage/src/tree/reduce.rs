@@ -16,6 +16,43 @@ pub trait Reduce {
     fn encode(&self, sum: &Self::Sum, out: &mut Vec<u8>);
     /// Reads the stored form back.
     fn decode(&self, bytes: &[u8]) -> Result<Self::Sum, Malformed>;
+
+    /// The sum of entries that follow each other. Where summing many at once is cheaper than one by one
+    /// (a function in an interpreter), this is overridden.
+    ///
+    /// # Errors
+    /// For an entry that cannot be read.
+    fn sum_entries(
+        &self,
+        entries: &mut dyn Iterator<Item = (&[u8], &[u8])>,
+    ) -> Result<Self::Sum, Malformed> {
+        let mut total = Self::Sum::default();
+        for (key, value) in entries {
+            self.add(&mut total, &self.leaf(key, value)?);
+        }
+        Ok(total)
+    }
+
+    /// The sum of stored sums that follow each other.
+    ///
+    /// # Errors
+    /// For one that cannot be read.
+    fn sum_stored(&self, stored: &mut dyn Iterator<Item = &[u8]>) -> Result<Self::Sum, Malformed> {
+        let mut total = Self::Sum::default();
+        for bytes in stored {
+            self.add(&mut total, &self.decode(bytes)?);
+        }
+        Ok(total)
+    }
+
+    /// Whether a value may become an entry; [`merge`](super::merge) asks for every change, so this must
+    /// be cheap.
+    ///
+    /// # Errors
+    /// For an entry that cannot be read.
+    fn check(&self, key: &[u8], value: &[u8]) -> Result<(), Malformed> {
+        self.leaf(key, value).map(drop)
+    }
 }
 
 /// For trees that nobody counts: no sum, no bytes.

@@ -69,7 +69,7 @@ where
         shape: &mut TreeShape,
     ) -> Result<R::Sum> {
         shape.leaves += 1;
-        let (mut total, mut key, mut before) = (R::Sum::default(), Vec::new(), Vec::new());
+        let (mut key, mut before) = (Vec::new(), Vec::new());
         for index in 0..node.count() {
             shape.entries += 1;
             self.check(at, node.read_key(index, &mut key))?;
@@ -79,11 +79,10 @@ where
             {
                 return Err(self.pages.corrupt(at, "a key is out of place"));
             }
-            let value = self.check(at, node.entry(index))?.value;
-            self.reduce.add(&mut total, &self.check(at, self.reduce.leaf(&key, value))?);
+            self.check(at, node.entry(index))?;
             std::mem::swap(&mut key, &mut before);
         }
-        Ok(total)
+        self.leaf_sum(at, node, 0..node.count())
     }
 
     fn verify_inner(
@@ -95,7 +94,8 @@ where
         shape: &mut TreeShape,
     ) -> Result<R::Sum> {
         shape.inner_nodes += 1;
-        let (mut total, mut key, mut next) = (R::Sum::default(), Vec::new(), Vec::new());
+        let (mut key, mut next) = (Vec::new(), Vec::new());
+        let mut sums = Vec::with_capacity(node.count());
         for index in 0..node.count() {
             let upper = if index + 1 < node.count() {
                 self.check(at, node.read_key(index + 1, &mut next))?;
@@ -115,10 +115,10 @@ where
             if counted != stored {
                 return Err(self.pages.corrupt(at, "a sum is wrong"));
             }
-            self.reduce.add(&mut total, &stored);
+            sums.push(sum);
             std::mem::swap(&mut key, &mut next);
             from = Some(&key[..]);
         }
-        Ok(total)
+        self.check(at, self.reduce.sum_stored(&mut sums.into_iter()))
     }
 }

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Longest key of an entry, in bytes: what the store allows, and room for what an index puts before it.
-pub const MAX_ENTRY_KEY_BYTES: usize = 2 * MAX_KEY_BYTES;
+pub const MAX_ENTRY_KEY_BYTES: usize = 3 * MAX_KEY_BYTES + 1024;
 /// Longest value of an entry, in bytes: what the store allows, and room for what an index adds to it.
 pub const MAX_ENTRY_VALUE_BYTES: usize = 2 * MAX_VALUE_BYTES;
 
@@ -160,7 +160,7 @@ impl<K: AsRef<[u8]>, V: AsRef<[u8]>, I: Iterator<Item = (K, Option<V>)>> Changes
         if let Some(value) = &value {
             check_size(key.as_ref(), value.as_ref())?;
             reduce
-                .leaf(key.as_ref(), value.as_ref())
+                .check(key.as_ref(), value.as_ref())
                 .map_err(|malformed| Error::Invalid { what: malformed.0 })?;
         }
         self.next = Some((key, value));

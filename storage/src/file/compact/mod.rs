@@ -62,7 +62,7 @@ impl FileStore {
     }
 
     /// Refuses to begin what the disk could not take.
-    fn check_room(&self, old: &Generation) -> Result<()> {
+    pub(super) fn check_room(&self, old: &Generation) -> Result<()> {
         let Counts { active_bytes, .. } = old.state.load().head.counts;
         let rows = old.state.load().head.counts.documents().saturating_mul(ROW_BYTES);
         let live = active_bytes.saturating_add(active_bytes / 8).saturating_add(rows);

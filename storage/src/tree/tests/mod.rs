@@ -1,5 +1,6 @@
 //! The tree as a whole, against `BTreeMap`.
 
+mod fold;
 mod hostile;
 mod model;
 mod shape;
