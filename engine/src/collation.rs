@@ -28,6 +28,17 @@ pub fn compare_strings(a: &str, b: &str) -> Ordering {
     }
 }
 
+/// Appends the sort key of a string: the order of sort keys as bytes is that of the strings, and none has
+/// a zero in it.
+pub(crate) fn write_sort_key(text: &str, out: &mut Vec<u8>) {
+    match &*ROOT {
+        Some(collator) => {
+            let Ok(()) = collator.write_sort_key_to(text, out);
+        }
+        None => unreachable!("the root collation is compiled in"),
+    }
+}
+
 /// Compares two values.
 ///
 /// ```

@@ -3,6 +3,8 @@
 //! The text of a variant is the `reason` CouchDB gives; which status and `error` belong to it is the
 //! server's business, and follows from the variant alone.
 
+use std::sync::Arc;
+
 /// Shorthand for results of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -17,6 +19,8 @@ pub enum Absence {
     Attachment,
     /// A write of an attachment named a revision that is not there.
     Revision,
+    /// The design document is there, the view is not.
+    NamedView,
 }
 
 impl Absence {
@@ -26,6 +30,7 @@ impl Absence {
             Absence::Deleted => "deleted",
             Absence::Attachment => "Document is missing attachment",
             Absence::Revision => "missing_rev",
+            Absence::NamedView => "missing_named_view",
         }
     }
 }
@@ -123,12 +128,30 @@ pub enum Error {
     /// An update sequence that this server never issued.
     #[error("Malformed sequence supplied in 'since' parameter.")]
     MalformedSequence,
+    /// Parameters of a query that make no sense, by themselves or together.
+    #[error("{0}")]
+    QueryParse(String),
+    /// A value of a view that its reduction cannot take.
+    #[error("{0}")]
+    InvalidReduceValue(String),
+    /// A design document's functions are in a language that nobody here speaks.
+    #[error("{0}")]
+    UnknownQueryLanguage(String),
+    /// An index could not be built; nothing is wrong with what is stored.
+    #[error("{0}")]
+    IndexingFailed(String),
+    /// What went wrong for several requests at once.
+    #[error(transparent)]
+    Shared(Arc<Error>),
     /// A selector that cannot be evaluated.
     #[error(transparent)]
     Selector(#[from] crate::find::SelectorError),
     /// The write was refused by a rule; the text is the rule's.
     #[error("{0}")]
     Forbidden(String),
+    /// A function of a design document failed.
+    #[error(transparent)]
+    JavaScript(#[from] crate::javascript::JsError),
     /// A value read from the store is not one that the engine writes.
     #[error("the stored {0} is damaged: restore the database from a backup or a replica")]
     Damaged(&'static str),

@@ -9,7 +9,9 @@
 //! * [`databases`], [`database`]: the databases of a folder, and one of them
 //! * [`read`], [`all_docs`], [`changes`]: what a snapshot shows; `write`: what becomes of a write
 //! * [`attachment`]: digests and compression, staging and reading
+//! * [`view`]: map/reduce views and their indexes
 //! * [`sequence`], [`notify`]: update sequences as clients see them, and waiting for the next
+//! * [`offline`]: database files without a server: reading, checking, dumping, loading
 //! * [`collation`], [`find`]: order of strings, and selectors
 //! * [`javascript`]: functions of design documents
 //! * [`caller`]: who asks; [`tasks`]: what runs in the background
@@ -32,6 +34,7 @@ pub mod javascript;
 pub mod json;
 pub mod name;
 pub mod notify;
+pub mod offline;
 mod partition;
 pub mod read;
 pub mod revision;
@@ -40,6 +43,7 @@ pub mod sequence;
 mod shared;
 mod stores;
 pub mod tasks;
+pub mod view;
 pub mod write;
 
 pub use all_docs::{AllDocsHead, AllDocsQuery, DocKey, Namespace, RowSink, Selection};
@@ -51,7 +55,7 @@ pub use caller::Caller;
 pub use changes::{ChangeRow, ChangeSink, ChangesEnd, ChangesFilter, ChangesQuery, Style};
 pub use database::{
     AttachmentForm, Database, GetOptions, Info, PartitionInfo, Props, PurgeRequest, ShowOptions,
-    Sizes,
+    Sizes, Subscription,
 };
 pub use databases::{Databases, NameRange, Options};
 pub use document::Document;

@@ -50,11 +50,10 @@ pub(crate) struct Notifier {
 }
 
 impl Notifier {
-    pub(crate) fn new(seq: Seq) -> Arc<Self> {
-        Arc::new(Notifier {
-            state: Mutex::new(State { seq, ..State::default() }),
-            changed: Condvar::new(),
-        })
+    /// Says where a database that was just opened is. That may be behind where it was when it was closed:
+    /// somebody may have put an older copy of its file into its place.
+    pub(crate) fn restart(&self, seq: Seq) {
+        self.wake_all(|state| state.seq = seq);
     }
 
     /// Tells all waiters that the database has come to `seq`.
@@ -157,9 +156,15 @@ mod tests {
         }
     }
 
+    fn at(seq: Seq) -> Arc<Notifier> {
+        let notifier = Arc::<Notifier>::default();
+        notifier.restart(seq);
+        notifier
+    }
+
     #[test]
     fn a_future_completes_at_the_next_change_and_leaves_nothing_behind() {
-        let notifier = Notifier::new(3);
+        let notifier = at(3);
         let count = Arc::new(Count::default());
         let waker = Waker::from(count.clone());
         let mut context = Context::from_waker(&waker);
@@ -179,7 +184,7 @@ mod tests {
 
     #[test]
     fn a_blocking_wait_ends_by_change_by_time_and_by_closing() {
-        let notifier = Notifier::new(0);
+        let notifier = at(0);
         assert_eq!(notifier.wait(0, Duration::from_millis(5)), None);
         let waiting = {
             let notifier = notifier.clone();

@@ -4,7 +4,13 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
-use crate::{attachment::AttachmentSettings, compaction::CompactionQueue, tasks::Tasks};
+use crate::{
+    attachment::AttachmentSettings,
+    compaction::CompactionQueue,
+    javascript::JsSettings,
+    tasks::Tasks,
+    view::{ViewSettings, background::Background, indexer::Indexer},
+};
 
 /// Settings and services that all databases of a folder share.
 #[derive(Debug)]
@@ -15,7 +21,12 @@ pub(crate) struct Shared {
     pub(crate) tasks: Arc<Tasks>,
     /// Which databases are to be compacted.
     pub(crate) compactions: Arc<CompactionQueue>,
+    /// What brings indexes up to date while nobody asks.
+    pub(crate) background: Arc<Background>,
+    /// The threads that change indexes.
+    pub(crate) indexer: Arc<Indexer>,
     attachments: RwLock<Arc<AttachmentSettings>>,
+    views: RwLock<Arc<ViewSettings>>,
 }
 
 impl Shared {
@@ -24,13 +35,30 @@ impl Shared {
             default_security,
             tasks: Arc::default(),
             compactions: Arc::default(),
+            background: Arc::default(),
+            indexer: Arc::default(),
             attachments: RwLock::new(Arc::new(attachments)),
+            views: RwLock::default(),
         })
     }
 
     /// Compression and limits for attachments written from now on.
     pub(crate) fn attachment_settings(&self) -> Arc<AttachmentSettings> {
         Arc::clone(&self.attachments.read())
+    }
+
+    /// Limits of functions of design documents.
+    pub(crate) fn javascript(&self) -> JsSettings {
+        JsSettings::default()
+    }
+
+    /// How indexes are built and served.
+    pub(crate) fn view_settings(&self) -> Arc<ViewSettings> {
+        Arc::clone(&self.views.read())
+    }
+
+    pub(crate) fn set_view_settings(&self, settings: ViewSettings) {
+        *self.views.write() = Arc::new(settings);
     }
 
     pub(crate) fn set_attachment_settings(&self, settings: AttachmentSettings) {

@@ -9,7 +9,7 @@ use std::{io::Read, sync::Arc, thread, time::Duration};
 use settee_engine::{
     Database, Databases, Document, Error, GetOptions, Options, Props, PurgeRequest, Rev,
     StageOptions, WriteMode,
-    compaction::TASK,
+    compaction::{Channel, TASK, compact_file},
     database::ShowOptions,
     document::{AttachmentSource, IncomingAttachment, Limits},
     error::Absence,
@@ -179,7 +179,7 @@ fn a_compaction_in_the_background_lists_itself_and_ends() {
     let before = database.info().unwrap().sizes.file;
     database.start_compaction().unwrap();
     database.start_compaction().unwrap();
-    while database.is_compacting() {
+    while database.compact_running() {
         for task in databases.tasks().list() {
             assert_eq!((task.kind, &task.members["database"]), (TASK, &"db".into()));
         }
@@ -191,6 +191,53 @@ fn a_compaction_in_the_background_lists_itself_and_ends() {
     drop((database, databases));
     let databases = Databases::open(Arc::new(RealDisk), folder.path(), Options::default()).unwrap();
     assert_eq!(databases.get("db").unwrap().info().unwrap().doc_count, 200);
+}
+
+/// Files grow by updates and are compacted by themselves as soon as that pays.
+#[test]
+fn a_file_that_is_mostly_garbage_is_compacted_by_itself() {
+    let databases = Databases::in_memory();
+    databases.set_compaction_channels(vec![Channel { min_size: 200_000, ..Channel::ratio() }]);
+    let database = databases.create("db", Props::default()).unwrap();
+    let mut rev = put(&database, r#"{"_id":"a"}"#);
+    let filler = "x".repeat(20_000);
+    let mut largest = 0;
+    for _ in 0..400 {
+        rev = put(&database, &format!(r#"{{"_id":"a","_rev":"{rev}","text":"{filler}"}}"#));
+        let size = database.info().unwrap().sizes.file;
+        if size < largest {
+            return;
+        }
+        largest = size;
+        thread::sleep(Duration::from_millis(1));
+    }
+    while database.info().unwrap().sizes.file == largest {
+        thread::sleep(Duration::from_millis(5));
+    }
+    assert!(databases.compaction_channels()[0].name == "ratio_dbs");
+}
+
+/// A file is compacted without a server, and one that a server holds is not.
+#[test]
+fn a_closed_file_is_compacted_and_an_open_one_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = || Databases::open(Arc::new(RealDisk), folder.path(), Options::default()).unwrap();
+    let databases = open();
+    let database = databases.create("db", Props::default()).unwrap();
+    for number in 0..50 {
+        put(&database, &format!(r#"{{"_id":"{number}","text":"some text"}}"#));
+    }
+    let path = folder.path().join("db.settee");
+    let refused = compact_file(Arc::new(RealDisk), &path, &|_| true);
+    assert!(
+        matches!(refused, Err(Error::Storage(settee_storage::Error::Locked { .. }))),
+        "{refused:?}"
+    );
+    databases.close().unwrap();
+    drop((database, databases));
+    let compacted = compact_file(Arc::new(RealDisk), &path, &|_| true).unwrap();
+    assert!(compacted.bytes_after < compacted.bytes_before, "{compacted:?}");
+    assert_eq!(open().get("db").unwrap().info().unwrap().doc_count, 50);
 }
 
 /// The file of a deleted database does not come back when its compaction would have come to its end.
@@ -212,6 +259,8 @@ fn a_deleted_database_stays_deleted() {
         });
         assert!(!databases.exists("db").unwrap());
         let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().collect();
-        assert_eq!(left.len(), 1, "only the lock: {left:?}");
+        let files =
+            left.iter().filter(|entry| entry.as_ref().is_ok_and(|entry| entry.path().is_file()));
+        assert_eq!(files.count(), 1, "only the lock: {left:?}");
     }
 }

@@ -11,7 +11,10 @@ use settee_engine::{
     AllDocsQuery, Databases, NameRange, Options, Props, StageOptions, WriteMode,
     document::{AttachmentSource, IncomingAttachment},
 };
-use settee_storage::disk::{Disk, SimDisk};
+use settee_storage::disk::{
+    Disk, SimDisk,
+    sim::{Fault, Operation},
+};
 use support::{all_docs, doc, get, put};
 
 /// Seeds of what survives; 0 keeps nothing that was unsynced, 1 everything.
@@ -161,4 +164,28 @@ fn check(disk: &SimDisk, promise: &Promise, place: &str) {
     }
     let new = all.create("c/new", Props::default());
     assert!(new.is_ok(), "{place}: {new:?}");
+}
+
+/// Found by the simulation (seed 596): the file had its name, but nobody had made the name durable, and
+/// what was then written to it was acknowledged.
+#[test]
+fn a_database_that_is_found_keeps_its_name() {
+    // Its creation failed at the very last step.
+    let disk = SimDisk::new();
+    let all = open(&disk).unwrap();
+    disk.fail(Operation::SyncDir, 2, Fault::Error);
+    assert!(all.create("a", Props::default()).is_err());
+    put(&all.get("a").unwrap(), r#"{"_id":"x"}"#).unwrap();
+    assert!(get(&open(&disk.crash(0)).unwrap().get("a").unwrap(), "x").is_ok());
+
+    // The process was killed between giving it its name and making that durable.
+    let disk = SimDisk::recording();
+    open(&disk).unwrap().create("a", Props::default()).unwrap();
+    for operations in 0..disk.operations() {
+        let disk = disk.after(operations).kill();
+        let Ok(db) = open(&disk).unwrap().get("a") else { continue };
+        put(&db, r#"{"_id":"x"}"#).unwrap();
+        let found = open(&disk.crash(0)).unwrap().get("a");
+        assert!(get(&found.unwrap(), "x").is_ok(), "killed after {operations} operations");
+    }
 }

@@ -145,6 +145,54 @@ fn idle_databases_are_closed_and_come_back() {
     assert_eq!(block_on(wait), Wake::Changed(1), "a wait outlives the handle it was made from");
 }
 
+#[test]
+fn waiting_for_a_database_does_not_keep_it_open() {
+    let disk = Arc::new(MemoryDisk::new());
+    let all = open(&disk, 1);
+    let subscriptions: Vec<_> = (0..20)
+        .map(|n| all.create(&format!("d{n}"), Props::default()).unwrap().subscribe())
+        .collect();
+    let waits: Vec<_> = subscriptions.iter().map(|subscription| subscription.changed(0)).collect();
+    all.create("other", Props::default()).unwrap();
+    assert!(format!("{all:?}").contains("open: 1"), "{all:?}");
+    for n in 0..10 {
+        put(&all.get(&format!("d{n}")).unwrap(), r#"{"_id":"x"}"#).unwrap();
+    }
+    for n in 10..20 {
+        all.delete(&format!("d{n}")).unwrap();
+    }
+    for (n, (subscription, wait)) in subscriptions.iter().zip(waits).enumerate() {
+        let gone = n >= 10;
+        assert_eq!(block_on(wait), if gone { Wake::Closed } else { Wake::Changed(1) });
+        assert_eq!(all.resume(subscription).is_err(), gone);
+    }
+    all.create("d10", Props::default()).unwrap();
+    assert!(matches!(all.resume(&subscriptions[10]), Err(Error::DatabaseNotFound)));
+    let wait = subscriptions[0].changed(1);
+    all.close().unwrap();
+    assert_eq!(block_on(wait), Wake::Closed, "closed databases are shut with the others");
+}
+
+#[test]
+fn an_older_copy_of_a_closed_database_continues_from_where_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = Options { open_databases: 1, ..Options::default() };
+    let all = Databases::open(Arc::new(RealDisk), folder.path(), options).unwrap();
+    let subscription = all.create("db", Props::default()).unwrap().subscribe();
+    let close = |name: &str| drop(all.create(name, Props::default()).unwrap());
+    put(&all.get("db").unwrap(), r#"{"_id":"1"}"#).unwrap();
+    close("other1");
+    let (file, copy) = (folder.path().join("db.settee"), folder.path().join("copy"));
+    std::fs::copy(&file, &copy).unwrap();
+    put(&all.get("db").unwrap(), r#"{"_id":"2"}"#).unwrap();
+    close("other2");
+    std::fs::rename(&copy, &file).unwrap();
+    let db = all.resume(&subscription).unwrap();
+    assert_eq!(db.read().unwrap().seq(), 1);
+    put(&db, r#"{"_id":"3"}"#).unwrap();
+    assert_eq!(block_on(subscription.changed(1)), Wake::Changed(2));
+}
+
 fn block_on<F: Future>(future: F) -> F::Output {
     struct Unpark(thread::Thread);
     impl std::task::Wake for Unpark {

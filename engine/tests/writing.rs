@@ -113,6 +113,25 @@ fn a_known_revision_changes_nothing_but_may_bring_a_missing_body() {
     assert!(get_with(&db, "x", &interior).unwrap().contains("old"));
 }
 
+/// Found by the simulation (seed 245): the ancestors were added, cut off again, and the document had a
+/// new sequence, at each round of a replication from a database that keeps more of them.
+#[test]
+fn a_known_revision_with_ancestors_beyond_the_limit_changes_nothing() {
+    let db = database();
+    put(&db, r#"{"_id":"another"}"#).unwrap();
+    db.set_revs_limit(2).unwrap();
+    let [a, b, c] = ["a", "b", "c"].map(|digit| digit.repeat(32));
+    let revisions = format!(r#"{{"start":3,"ids":["{c}","{b}","{a}"]}}"#);
+    let doc = format!(r#"{{"_id":"x","_rev":"3-{c}","_revisions":{revisions}}}"#);
+    replicate(&db, &[&doc]);
+    let before = db.info().unwrap().update_seq;
+    replicate(&db, &[&doc]);
+    assert_eq!(db.info().unwrap().update_seq, before);
+    db.set_revs_limit(3).unwrap();
+    replicate(&db, &[&doc]);
+    assert_eq!(db.info().unwrap().update_seq, before + 1, "there is room for another one now");
+}
+
 #[test]
 fn replicated_writes_need_a_revision() {
     let reason = "When `new_edits: false`, the document needs `_rev` or `_revisions` specified";

@@ -146,6 +146,8 @@ impl App {
             level: settings.compression_level,
             max_bytes: settings.max_attachment_size,
         });
+        self.databases.set_view_settings(settings.views.clone());
+        self.databases.set_compaction_channels(settings.compaction_channels.clone());
         self.settings.store(Arc::new(settings));
         self.accounts.reload(&self.config);
     }

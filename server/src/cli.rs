@@ -4,11 +4,19 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Parser};
 
+use crate::commands::Command;
+
 /// What one run of the server is told.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "settee", version, about = ABOUT, max_term_width = 100, after_help = AFTER_HELP)]
 #[command(disable_help_flag = true, next_line_help = true)]
+#[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
+#[command(subcommand_help_heading = "Commands (without one, the server runs)")]
 pub struct Cli {
+    /// What to do instead of serving.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
     /// Folder of the databases, and of local.ini; made if it isn't there [default: data]
     #[arg(long, value_name = "DIR", env = "SETTEE_DATA_DIR")]
     pub data_dir: Option<PathBuf>,

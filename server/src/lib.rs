@@ -2,12 +2,15 @@
 //!
 //! A request's way through the house: [`http`] takes it from the connection, [`auth`] says who
 //! asks, `routes` finds the handler and the handler makes one call on the engine. [`config`] holds
-//! the options, [`app`] what all requests share; [`cli`] and [`startup`] are the binary's.
+//! the options, [`app`] what all requests share; [`cli`], [`commands`], [`startup`] and [`descriptors`]
+//! are the binary's.
 
 pub mod app;
 pub mod auth;
 pub mod cli;
+pub mod commands;
 pub mod config;
+pub mod descriptors;
 pub mod http;
 mod routes;
 pub mod startup;

@@ -8,7 +8,11 @@ use settee_server::cli::Cli;
 use settee_server::startup;
 
 fn main() -> ExitCode {
-    match run(&Cli::parse()) {
+    let cli = Cli::parse();
+    if let Some(command) = &cli.command {
+        return command.run();
+    }
+    match run(&cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprint!("settee: {error}");

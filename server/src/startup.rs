@@ -16,6 +16,7 @@ use crate::app::App;
 use crate::auth::{self, FirstAdmin};
 use crate::cli::Cli;
 use crate::config::Config;
+use crate::descriptors::Budget;
 use crate::http::{Server, stream};
 
 /// Where databases are kept unless told otherwise.
@@ -89,7 +90,7 @@ pub fn log_to_stderr(cli: &Cli, config: &Config) {
 pub fn open_databases(data_dir: &Path, config: &Config) -> Result<Arc<Databases>, Box<dyn Error>> {
     let settings = config.settings();
     let mut options = Options {
-        open_databases: settings.max_dbs_open,
+        open_databases: Budget::of_process(settings.max_dbs_open).open_databases,
         attachments: AttachmentSettings::default(),
         ..Options::default()
     };
@@ -144,6 +145,10 @@ pub fn serve(
 ) -> Result<(), Box<dyn Error>> {
     let settings = config.settings();
     let address = address(&settings.bind_address, settings.port)?;
+    let budget = Budget::of_process(settings.max_dbs_open);
+    if let Some(complaint) = budget.complaint(settings.max_dbs_open) {
+        tracing::warn!("{complaint}");
+    }
     let app = App::new(config, Arc::clone(&databases))?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     // More threads than cores: a read that waits for the disk holds up one of them only.
@@ -153,7 +158,7 @@ pub fn serve(
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let server = Server::bind(Arc::clone(&app), address)?;
+        let server = Server::bind(Arc::clone(&app), address, budget.connections)?;
         announce(app.address(), first_admin.as_ref())?;
         server.run(signal()).await;
         Ok::<_, Box<dyn Error>>(())

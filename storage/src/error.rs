@@ -59,6 +59,12 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// The file was opened to be read.
+    #[error("{} was opened for reading only", path.display())]
+    ReadOnly {
+        /// The file.
+        path: PathBuf,
+    },
     /// No such database file.
     #[error("{} does not exist", path.display())]
     NotFound {

@@ -28,7 +28,7 @@ pub use compaction::{
     Compacted, Compaction, Copier, NewDocument, OldDocument, Phase, Progress, Watch,
 };
 pub use error::{Error, Result};
-pub use file::{FileStore, Options, ReadBy, Recovery};
+pub use file::{FileStore, Options, ReadBy, Recovery, offline};
 pub use store::{
     BlobRef, Change, ChangeCursor, Counts, Direction, DocCursor, DocRow, DocWeight, Done, Edit,
     KeyRange, Leader, LocalCursor, Receipt, Seq, Snapshot, StagedStream, Store, StreamRef,

@@ -41,7 +41,7 @@ pub const MAX_BLOB_BYTES: usize = 256 * 1024 * 1024;
 pub struct DocWeight {
     /// The document's winning revision is a tombstone.
     pub deleted: bool,
-    /// Bytes of the file that are there for this document's present bodies and attachments.
+    /// Bytes of the file that are there for this document: present bodies, attachments and index entries.
     pub active_bytes: u64,
     /// Bytes of the same as the user sees them (JSON text, attachments uncompressed).
     pub external_bytes: u64,

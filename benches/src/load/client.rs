@@ -85,6 +85,27 @@ impl Client {
         Err(format!("{method} {path}: {} {text}", answer.status).into())
     }
 
+    /// Sends a GET whose answer does not end, and reads its head.
+    pub(crate) async fn follow(&mut self, path: &str) -> Outcome<()> {
+        self.send("GET", path, b"").await?;
+        let (status, _) = self.head().await?;
+        if status == 200 { Ok(()) } else { Err(format!("GET {path}: {status}").into()) }
+    }
+
+    /// Waits for the next line of such an answer that is not blank.
+    pub(crate) async fn next_line(&mut self) -> Outcome<String> {
+        loop {
+            let size = self.chunk_size().await?;
+            let mut piece = Answer { status: 0, body_bytes: 0, lines: 0, head: Vec::new() };
+            self.body(size, &mut piece).await?;
+            self.line().await?;
+            let text = String::from_utf8(piece.head)?;
+            if !text.trim().is_empty() {
+                return Ok(text);
+            }
+        }
+    }
+
     async fn send(&mut self, method: &str, path: &str, body: &[u8]) -> Outcome<()> {
         self.request.clear();
         let Target { authority, authorization } = &self.target;
@@ -98,7 +119,8 @@ impl Client {
         Ok(self.stream.write_all(&self.request).await?)
     }
 
-    async fn answer(&mut self) -> Outcome<Answer> {
+    /// The status and the headers, in lower case.
+    async fn head(&mut self) -> Outcome<(u16, String)> {
         let head_end = loop {
             let seen = &self.buffer[self.taken..self.filled];
             if let Some(at) = seen.windows(4).position(|four| four == b"\r\n\r\n") {
@@ -108,7 +130,11 @@ impl Client {
         };
         let head = std::str::from_utf8(&self.buffer[self.taken..head_end])?.to_ascii_lowercase();
         self.taken = head_end;
-        let status = head.get(9..12).ok_or("no status")?.parse()?;
+        Ok((head.get(9..12).ok_or("no status")?.parse()?, head))
+    }
+
+    async fn answer(&mut self) -> Outcome<Answer> {
+        let (status, head) = self.head().await?;
         let mut answer = Answer { status, body_bytes: 0, lines: 0, head: Vec::new() };
         let header = |name: &str| head.lines().find_map(|line| line.strip_prefix(name));
         if header("transfer-encoding: chunked").is_some() {

@@ -11,6 +11,7 @@
 
 mod client;
 mod limits;
+mod many;
 mod spawn;
 mod workload;
 
@@ -47,7 +48,13 @@ struct Options {
     /// Single updates of the growth workload.
     #[arg(long, default_value_t = 100_000, value_name = "N")]
     updates: usize,
-    /// What to run; everything when none is named.
+    /// Databases of the workload `many`.
+    #[arg(long, default_value_t = 100_000, value_name = "N")]
+    databases: usize,
+    /// Feeds of the workload `feeds`.
+    #[arg(long, default_value_t = 10_000, value_name = "N")]
+    feeds: usize,
+    /// What to run; everything but `many` and `feeds` when none is named.
     #[arg(value_enum)]
     workloads: Vec<Workload>,
 }
@@ -87,7 +94,11 @@ async fn run(options: Options) -> Outcome<()> {
     let chosen = if options.workloads.is_empty() { &all[..] } else { &options.workloads[..] };
     println!("{:<44} {:>14}  unit", "workload", "figure");
     for workload in chosen {
-        workload.run(&target, &plan).await?;
+        match workload {
+            Workload::Many => many::databases(&target, &options, spawned.as_mut()).await?,
+            Workload::Feeds => many::feeds(&target, &options, spawned.as_ref()).await?,
+            workload => workload.run(&target, &plan).await?,
+        }
     }
     if let Some(server) = spawned {
         server.stop().await?;

@@ -47,6 +47,10 @@ pub(crate) enum Workload {
     Growth,
     /// Memory of the server, with what the other workloads left.
     Idle,
+    /// Creating, listing, opening and deleting 100,000 databases.
+    Many,
+    /// A continuous feed on each of 10,000 databases.
+    Feeds,
 }
 
 impl Workload {
@@ -61,7 +65,8 @@ impl Workload {
             Workload::Get => get(target, plan).await,
             Workload::Scans => scans(target, plan).await,
             Workload::Growth => growth(target, plan).await,
-            Workload::Idle => idle(plan),
+            Workload::Idle => plan.server_pid.map_or(Ok(()), memory),
+            Workload::Many | Workload::Feeds => Ok(()),
         }
     }
 }
@@ -257,16 +262,19 @@ async fn growth(target: &Target, plan: &Plan) -> Outcome<()> {
     Ok(())
 }
 
-/// Resident memory of a server that was started here, by kind.
-fn idle(plan: &Plan) -> Outcome<()> {
-    let Some(pid) = plan.server_pid else { return Ok(()) };
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+/// Resident memory of a process, by kind.
+pub(crate) fn memory(pid: u32) -> Outcome<()> {
     for (field, name) in
         [("RssAnon:", "server's own memory"), ("RssFile:", "mapped file pages in memory")]
     {
-        let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap_or("0 kB");
-        let kib: f64 = line.trim().trim_end_matches("kB").trim().parse()?;
-        report(name, kib / 1024.0, "MiB");
+        report(name, memory_of(pid, field)?, "MiB");
     }
     Ok(())
+}
+
+/// A field of the kernel's account of a process's memory, in MiB.
+pub(crate) fn memory_of(pid: u32, field: &str) -> Outcome<f64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap_or("0 kB");
+    Ok(line.trim().trim_end_matches("kB").trim().parse::<f64>()? / 1024.0)
 }

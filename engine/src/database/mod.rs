@@ -7,6 +7,7 @@ mod info;
 mod options;
 mod purge;
 pub(crate) mod settings;
+mod subscription;
 
 use std::{
     fmt,
@@ -18,7 +19,7 @@ use std::{
 };
 
 use parking_lot::{Mutex, RwLock};
-use settee_storage::{Seq, Store};
+use settee_storage::{KeyRange, Seq, Store};
 
 pub use info::{Info, PartitionInfo, Sizes};
 pub use options::{AttachmentForm, GetOptions, ShowOptions};
@@ -26,13 +27,17 @@ pub use purge::PurgeRequest;
 pub use settings::{
     DEFAULT_PURGED_INFOS_LIMIT, DEFAULT_REVS_LIMIT, DEFAULT_SECURITY, MAX_SECURITY_BYTES, Props,
 };
+pub use subscription::Subscription;
 
 use crate::{
+    compaction::Gauge,
     error::Result,
+    name::DESIGN_PREFIX,
     notify::{Changed, Notifier, Wake},
     read::Reader,
     sequence::{self, Since, Uuid},
     shared::Shared,
+    view::{index::IndexPlace, registry::Views},
 };
 use settings::{Identity, Settings};
 
@@ -64,6 +69,9 @@ pub struct Database {
     setting_changes: Mutex<()>,
     /// See [`Database::looks_up_first`].
     looks_up_first: AtomicBool,
+    pub(crate) views: Views,
+    /// Whether compacting it might pay.
+    pub(crate) gauge: Gauge,
     pub(crate) shared: Arc<Shared>,
 }
 
@@ -75,23 +83,30 @@ impl fmt::Debug for Database {
 
 impl Database {
     /// Makes a new store a database.
-    pub(crate) fn establish(store: &Arc<dyn Store>, props: Props) -> Result<()> {
-        Identity::establish(store, props)
+    pub(crate) fn establish(
+        store: &Arc<dyn Store>,
+        props: Props,
+        fixed: Option<[u8; 32]>,
+    ) -> Result<()> {
+        Identity::establish(store, props, fixed)
     }
 
-    /// Takes the store of a database into service.
+    /// Takes the store of a database into service. The notifier is a new one, or the one on which some
+    /// have been waiting since the database was open before.
     pub(crate) fn new(
         name: String,
         store: Arc<dyn Store>,
+        notifier: Arc<Notifier>,
+        place: IndexPlace,
         shared: Arc<Shared>,
     ) -> Result<Arc<Self>> {
         let snapshot = store.snapshot()?;
         let identity = Identity::load(&*snapshot)?;
         let settings = Settings::load(&*snapshot, &shared.default_security)?;
-        let notifier = Notifier::new(snapshot.seq());
-        let on_commit = Arc::clone(&notifier);
-        store.listen(Arc::new(move |seq| on_commit.publish(seq)));
-        Ok(Arc::new(Database {
+        notifier.restart(snapshot.seq());
+        let designs = snapshot.count_docs(&KeyRange::prefix(DESIGN_PREFIX.as_bytes()))?;
+        let views = Views::new(place, designs.live > 0);
+        let database = Arc::new(Database {
             name,
             identity,
             store,
@@ -99,8 +114,19 @@ impl Database {
             settings: RwLock::new(settings),
             setting_changes: Mutex::new(()),
             looks_up_first: AtomicBool::new(true),
+            views,
+            gauge: Gauge::default(),
             shared,
-        }))
+        });
+        let (on_commit, itself) = (Arc::clone(&database.notifier), Arc::downgrade(&database));
+        database.store.listen(Arc::new(move |seq| {
+            on_commit.publish(seq);
+            if let Some(database) = itself.upgrade() {
+                database.shared.background.touched(&database);
+                database.consider_compaction();
+            }
+        }));
+        Ok(database)
     }
 
     /// The name it was opened by.
@@ -169,16 +195,16 @@ impl Database {
         Ok(self.store.checkpoint()?)
     }
 
-    /// Ends all waits and refuses all later writes.
-    pub(crate) fn shut(&self) {
+    /// Refuses all later writes and lets go of the file; waits go on.
+    pub(crate) fn close_store(&self) {
+        self.views.close();
         self.store.close();
-        self.notifier.close();
     }
 
-    /// Whether nobody but the registry holds it, waits included (the database and its store hold one
-    /// handle of the notifier each).
-    pub(crate) fn is_unused(self: &Arc<Self>) -> bool {
-        Arc::strong_count(self) == 1 && Arc::strong_count(&self.notifier) == 2
+    /// Ends all waits and refuses all later writes.
+    pub(crate) fn shut(&self) {
+        self.close_store();
+        self.notifier.close();
     }
 
     /// Whether a write reads what is stored before it is merged, or takes the client's history on

@@ -67,7 +67,10 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    fn new(props: Props) -> Result<Self> {
+    fn new(props: Props, fixed: Option<[u8; 32]>) -> Result<Self> {
+        if let Some(uuid) = fixed.and_then(|bytes| bytes.first_chunk().copied()) {
+            return Ok(Identity { uuid: Uuid(uuid), created: 0, props });
+        }
         let mut uuid = [0; 16];
         getrandom::fill(&mut uuid).map_err(|_| Error::NoRandomness)?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -84,7 +87,7 @@ impl Identity {
         out
     }
 
-    fn decode(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let (version, rest) = bytes.split_first()?;
         let (uuid, rest) = rest.split_first_chunk()?;
         let (created, rest) = rest.split_first_chunk()?;
@@ -103,8 +106,12 @@ impl Identity {
     }
 
     /// Gives a new store its identity.
-    pub(crate) fn establish(store: &Arc<dyn Store>, props: Props) -> Result<()> {
-        let encoded = Identity::new(props)?.encode();
+    pub(crate) fn establish(
+        store: &Arc<dyn Store>,
+        props: Props,
+        fixed: Option<[u8; 32]>,
+    ) -> Result<()> {
+        let encoded = Identity::new(props, fixed)?.encode();
         Ok(update(store, move |transaction| transaction.put_meta(IDENTITY, &encoded))?)
     }
 
@@ -266,7 +273,7 @@ mod tests {
 
     #[test]
     fn an_identity_reads_back_and_nothing_else_is_one() {
-        let identity = Identity::new(Props { q: 8, n: 3, partitioned: true }).unwrap();
+        let identity = Identity::new(Props { q: 8, n: 3, partitioned: true }, None).unwrap();
         let bytes = identity.encode();
         assert_eq!(Identity::decode(&bytes), Some(identity));
         assert_eq!(Identity::decode(&bytes[..bytes.len() - 1]), None);

@@ -18,6 +18,7 @@ pub use number::Number;
 pub(crate) use scan::tests as test_values;
 pub use scan::{Member, Scanner, minify};
 pub use text::{unescape, write_string};
+pub(crate) use value::string_length;
 pub use value::{Object, Value};
 
 /// Deepest nesting of arrays and objects. CouchDB has no limit of its own, but the clients that would

@@ -15,7 +15,10 @@ pub use found::FoundDocument;
 pub(crate) use found::Meta;
 pub use get::OpenRevs;
 
-use crate::database::Database;
+use crate::{
+    database::{Database, settings},
+    error::Result,
+};
 
 /// One moment of a database. Cheap to take, unaffected by writers.
 pub struct Reader {
@@ -28,6 +31,11 @@ impl Reader {
     #[must_use]
     pub fn seq(&self) -> Seq {
         self.snapshot.seq()
+    }
+
+    /// Number of purge requests it sees.
+    pub(crate) fn purge_seq(&self) -> Result<u64> {
+        settings::purge_seq(self.snapshot.meta(settings::PURGE_SEQ)?)
     }
 
     /// The database it reads.

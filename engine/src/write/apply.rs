@@ -58,6 +58,9 @@ pub(super) fn apply(
             false => run.document(first, &mut prepared)?,
         }
     }
+    if run.wrote_design {
+        rules.database.views.design_written();
+    }
     if run.wrote_design || run.validated && rules.checked {
         rules.database.look_up_first(run.wrote_design);
     }
@@ -255,8 +258,13 @@ impl<'r> Document<'r> {
         };
         let before = self.tree.len();
         let merged = self.tree.merge(rev.generation, &ids, stored);
-        // A revision that was known gives news only by its body or by ancestors it brings along.
-        self.changed |= known != Some(merged.node()) || self.tree.len() != before;
+        // A revision that was known gives news only by its body or by ancestors it brings along, and by
+        // these only if they may stay.
+        let is_known = known == Some(merged.node());
+        if is_known && self.tree.len() != before {
+            self.tree.stem(self.rules.database.revs_limit());
+        }
+        self.changed |= !is_known || self.tree.len() != before;
         Ok(rev)
     }
 
@@ -426,6 +434,15 @@ impl Scratch {
         let weight = weight(tree, &leaves, id.as_bytes(), [&self.by_id, &self.by_seq]);
         Ok(transaction.put_doc(id.as_bytes(), weight, &self.by_id, &self.by_seq)?)
     }
+}
+
+/// What a document with this tree adds to the counts.
+pub(crate) fn weight_of(id: &[u8], tree: &RevTree) -> Result<DocWeight> {
+    let leaves = tree.leaves();
+    let (mut by_id, mut by_seq) = (Vec::new(), Vec::new());
+    entry::put_doc(tree, &leaves, &mut by_id)?;
+    entry::put_change(tree, &leaves, &mut by_seq)?;
+    Ok(weight(tree, &leaves, id, [&by_id, &by_seq]))
 }
 
 /// What a document adds to the counts: its leaves' bodies and attachments, and its rows in the two

@@ -31,7 +31,7 @@ use crate::{
     error::{Error, Result},
     revision::Rev,
 };
-pub(crate) use apply::{Scratch, weight};
+pub(crate) use apply::{Scratch, weight, weight_of};
 pub(crate) use local::LocalDocument;
 use prepare::{Plan, Prepared};
 

@@ -29,6 +29,17 @@ x_forwarded_host = X-Forwarded-Host
 x_forwarded_proto = X-Forwarded-Proto
 x_forwarded_ssl = X-Forwarded-Ssl
 
+[smoosh]
+db_channels = upgrade_dbs,ratio_dbs,slack_dbs
+
+[smoosh.ratio_dbs]
+priority = ratio
+min_priority = 2.0
+
+[smoosh.slack_dbs]
+priority = slack
+min_priority = 536870912
+
 [chttpd_auth]
 timeout = 600
 allow_persistent_cookies = true
@@ -49,6 +60,21 @@ compressible_types = text/*, application/javascript, application/json, applicati
 algorithm = sequential
 format = base_16
 max_count = 1000
+
+[query_server_config]
+reduce_limit = true
+reduce_limit_threshold = 5000
+reduce_limit_ratio = 2.0
+query_limit = infinity
+
+[query]
+serve_old = false
+build_threads = 0
+build_memory = 67108864
+
+[ken]
+enable = true
+limit = 20
 
 [cluster]
 q = 2

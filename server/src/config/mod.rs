@@ -7,6 +7,7 @@
 //!
 //! What an option does is not here: whoever acts on it reads [`Settings`].
 
+mod compaction;
 mod defaults;
 pub mod ini;
 mod layers;

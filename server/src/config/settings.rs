@@ -1,6 +1,7 @@
 //! The options the server acts on, with their types.
 
 use http::HeaderName;
+use settee_engine::view::{OnOverflow, ReduceLimits, ViewSettings};
 
 use super::layers::{ConfigError, Layers};
 
@@ -90,10 +91,19 @@ pub struct Settings {
     pub compression_level: u32,
     /// `[attachments] compressible_types`.
     pub compressible_types: String,
+    /// `[smoosh]` and its channels: when databases are compacted by themselves.
+    pub compaction_channels: Vec<settee_engine::compaction::Channel>,
     /// `[csp] attachments_header_value`, unless `[csp] attachments_enable=false`.
     pub attachments_csp: Option<String>,
     /// `[purge] max_revisions_number`.
     pub max_purged_revisions: u64,
+    /// `[query_server_config] query_limit`: most rows a request for a view may ask for.
+    pub query_limit: Option<u64>,
+    /// `[query] serve_old`: whether readers of a view whose definition was changed are answered from the old
+    /// index until the new one is built.
+    pub serve_old_views: bool,
+    /// How views are indexed.
+    pub views: ViewSettings,
     /// `[cluster] q`: reported for databases made without one.
     pub default_q: u32,
     /// `[uuids] algorithm`.
@@ -204,9 +214,16 @@ impl Settings {
             compressible_types: Options { layers, sections: &["attachments"] }
                 .text("compressible_types")
                 .unwrap_or_default(),
+            compaction_channels: super::compaction::channels(layers)?,
             attachments_csp: Options { layers, sections: &["csp"] }.attachments_csp()?,
             max_purged_revisions: Options { layers, sections: &["purge"] }
                 .size("max_revisions_number")?,
+            query_limit: Some(
+                Options { layers, sections: &["query_server_config"] }.size("query_limit")?,
+            )
+            .filter(|limit| *limit != u64::MAX),
+            serve_old_views: Options { layers, sections: &["query"] }.flag("serve_old")?,
+            views: views(layers)?,
             default_q: Options { layers, sections: &["cluster"] }.number("q")?,
             uuid_algorithm: uuids.uuid_algorithm()?,
             uuid_format: uuids.uuid_format()?,
@@ -214,6 +231,36 @@ impl Settings {
             max_uuids: uuids.number("max_count")?,
         })
     }
+}
+
+/// How views are indexed: `[query_server_config] reduce_limit…`, `[query]`, `[ken]`.
+fn views(layers: &Layers) -> Result<ViewSettings, ConfigError> {
+    let reduce = Options { layers, sections: &["query_server_config"] };
+    let query = Options { layers, sections: &["query"] };
+    let ken = Options { layers, sections: &["ken"] };
+    let on_overflow = match reduce.find("reduce_limit") {
+        Some("true") | None => OnOverflow::Fail,
+        Some("log") => OnOverflow::Log,
+        Some("false") => OnOverflow::Ignore,
+        Some(other) => {
+            return Err(reduce.wrong("reduce_limit", other, "none of true, false and log"));
+        }
+    };
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    Ok(ViewSettings {
+        build_threads: match query.number("build_threads")? {
+            0 => cores,
+            threads => threads,
+        },
+        build_memory_bytes: query.number("build_memory")?,
+        concurrent_updates: ken.number("limit")?,
+        reduce_limits: ReduceLimits {
+            on_overflow,
+            threshold_bytes: reduce.number("reduce_limit_threshold")?,
+            ratio: reduce.number("reduce_limit_ratio")?,
+        },
+        background: ken.flag("enable")?,
+    })
 }
 
 /// One section's options. Names of sections that the options had in CouchDB 2 follow the present

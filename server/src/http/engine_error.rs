@@ -8,8 +8,19 @@ use super::Failure;
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
+        Self::from(&error)
+    }
+}
+
+impl From<&Error> for Failure {
+    fn from(error: &Error) -> Self {
         let reason = error.to_string();
         match error {
+            Error::Shared(error) => Self::from(&**error),
+            Error::QueryParse(_) => Self::query_parse_error(reason),
+            Error::InvalidReduceValue(_) => server_error("invalid_value", reason),
+            Error::UnknownQueryLanguage(_) => server_error("unknown_query_language", reason),
+            Error::IndexingFailed(_) => server_error("indexing_failed", reason),
             Error::IllegalDatabaseName(_) => bad("illegal_database_name", reason),
             Error::DatabaseNameTooLong(_) => bad("database_name_too_long", reason),
             Error::DatabaseExists => {
@@ -45,13 +56,17 @@ impl From<Error> for Failure {
             Error::Storage(settee_storage::Error::NoRoom { .. }) => {
                 Self::new(StatusCode::INSUFFICIENT_STORAGE, "insufficient_storage", reason)
             }
-            other => from_trouble(&other),
+            other => from_trouble(other),
         }
     }
 }
 
 fn bad(error: &'static str, reason: String) -> Failure {
     Failure::new(StatusCode::BAD_REQUEST, error, reason)
+}
+
+fn server_error(error: &'static str, reason: String) -> Failure {
+    Failure::new(StatusCode::INTERNAL_SERVER_ERROR, error, reason)
 }
 
 fn too_large(error: &'static str, reason: String) -> Failure {

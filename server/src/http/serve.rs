@@ -16,9 +16,6 @@ use tokio::sync::Semaphore;
 use super::exchange;
 use crate::app::App;
 
-/// Connections served at a time; more wait to be accepted.
-const MAX_CONNECTIONS: usize = 65_536;
-
 /// Connections the system holds for us until they are accepted.
 const BACKLOG: u32 = 1024;
 
@@ -50,25 +47,31 @@ pub struct ServeError {
 pub struct Server {
     app: Arc<App>,
     listener: TcpListener,
+    max_connections: usize,
 }
 
 impl Server {
-    /// Listens on an address; port 0 takes any free one, see [`App::address`].
+    /// Listens on an address; port 0 takes any free one, see [`App::address`]. Connections beyond
+    /// `max_connections` wait to be accepted.
     ///
     /// # Errors
     ///
     /// When the address is in use or isn't this machine's.
-    pub fn bind(app: Arc<App>, address: SocketAddr) -> Result<Self, ServeError> {
+    pub fn bind(
+        app: Arc<App>,
+        address: SocketAddr,
+        max_connections: usize,
+    ) -> Result<Self, ServeError> {
         let listener = listen(address).map_err(|source| ServeError { address, source })?;
         app.listens_on(listener.local_addr().unwrap_or(address));
-        Ok(Self { app, listener })
+        Ok(Self { app, listener, max_connections })
     }
 
     /// Serves until `stop` resolves; then takes no more connections, lets running requests finish
     /// (for ten seconds at most) and returns. Feeds that wait for changes end at once.
     pub async fn run(self, stop: impl Future<Output = ()>) {
         let connections = GracefulShutdown::new();
-        let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let permits = Arc::new(Semaphore::new(self.max_connections));
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)

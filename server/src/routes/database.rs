@@ -99,7 +99,7 @@ pub(crate) fn info_value(database: &Database) -> Result<serde_json::Value, Failu
         "doc_del_count": info.doc_del_count,
         "doc_count": info.doc_count,
         "disk_format_version": DISK_FORMAT_VERSION,
-        "compact_running": database.is_compacting(),
+        "compact_running": database.compact_running(),
         "cluster": {"q": props.q, "n": 1, "w": 1, "r": 1},
     }))
 }

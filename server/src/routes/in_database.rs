@@ -6,7 +6,7 @@ use settee_engine::{Database, Namespace};
 
 use super::{
     all_docs, attachment, bulk, changes, database, design, document, local, partition, purge, revs,
-    security,
+    security, view,
 };
 use crate::http::{Failure, Method, Outcome, Reply, Request};
 
@@ -98,6 +98,10 @@ async fn special(
         b"_partition" => in_partition(request, database, rest).await,
         b"_find" | b"_explain" | b"_index" => design::query(request, first, rest).await,
         b"_temp_view" => Err(design::temporary_views_are_gone()),
+        b"_compact" if !rest.is_empty() => match rest {
+            [name] => view::compact(request, database, name).await,
+            _ => Err(Failure::not_found("missing")),
+        },
         b"_compact" => maintenance(request, database, first).await,
         _ if rest.is_empty() && !first.contains(&b'/') => endpoint(request, database, first).await,
         b"_shards" if rest.len() == 1 => match request.method {
@@ -181,8 +185,8 @@ async fn maintenance(request: &mut Request, database: &Arc<Database>, first: &[u
             database::ensure_full_commit(request, database).await
         }
         (b"_compact", Method::Post) => database::compact(request, database).await,
-        // There are no view files yet, so there is none to clean up.
-        (b"_view_cleanup" | b"_sync_shards", Method::Post) => Ok(Reply::ok(202)),
+        (b"_view_cleanup", Method::Post) => view::clean_up(request, database).await,
+        (b"_sync_shards", Method::Post) => Ok(Reply::ok(202)),
         (b"_ensure_full_commit" | b"_compact" | b"_view_cleanup" | b"_sync_shards", _) => {
             Err(Failure::method_not_allowed("POST"))
         }
@@ -220,7 +224,10 @@ async fn in_partition(request: &mut Request, database: &Arc<Database>, rest: &[&
         ([b"_all_docs"], Method::Get) => partition::get_all_docs(request, database, &name).await,
         ([b"_all_docs"], Method::Post) => partition::post_all_docs(request, database, &name).await,
         ([b"_all_docs"], _) => Err(Failure::method_not_allowed("GET,HEAD,POST")),
-        ([b"_design", _, ..], _) => Err(Failure::not_built("map/reduce views are")),
+        ([b"_design", design, b"_view", view @ ..], _) => {
+            let id = format!("_design/{}", document_id(request, design)?);
+            view::in_partition(request, database, &name, &id, view).await
+        }
         ([first @ (b"_find" | b"_explain" | b"_index"), more @ ..], _) => {
             design::query(request, first, more).await
         }
@@ -284,6 +291,8 @@ async fn design_document(
     }
     match more {
         [] => the_document(request, database, &id).await,
+        [b"_view", view @ ..] => view::answer(request, database, &id, view).await,
+        [b"_info", more @ ..] => view::info(request, database, &id, more).await,
         _ => match design::function(more) {
             Some(function) => design::call(request, database, &id, function),
             None => the_attachment(request, database, &id, more).await,

@@ -24,6 +24,7 @@ mod security;
 mod server;
 mod session;
 mod utils;
+mod view;
 mod write;
 
 use std::sync::Arc;

@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::header::{CACHE_CONTROL, EXPIRES, PRAGMA};
 use http::{HeaderValue, StatusCode};
 use serde_json::{Value, json};
 use settee_engine::{Databases, Error, NameRange};
 
 use super::{blocking, database, etag};
-use crate::http::{Failure, Outcome, Query, Reply, Request};
+use crate::http::stream::{self, BlockingWriter};
+use crate::http::{Failure, Outcome, Query, Reply, ReplyBody, Request};
 
 /// The version of CouchDB whose API this server speaks.
 const COUCHDB_VERSION: &str = "3.5.0";
@@ -68,17 +70,45 @@ pub(super) fn uuids(request: &Request) -> Outcome {
 
 /// GET `/_all_dbs`.
 pub(super) async fn all_dbs(request: &mut Request) -> Outcome {
-    let names = names(request).await?;
-    Ok(tagged(request, json!(names).to_string()))
+    let range = name_range(&request.query)?;
+    let databases = Arc::clone(request.app.databases());
+    let names = blocking::run(move || databases.names(&range)).await?;
+    let mut json = serde_json::to_vec(&names)
+        .map_err(|error| Failure::internal(format!("the list cannot be written: {error}")))?;
+    json.push(b'\n');
+    Ok(tagged(request, json.into()))
 }
 
-/// GET `/_dbs_info`.
+/// GET `/_dbs_info`. A short answer has an entity tag; a long one is sent while it is being made.
 pub(super) async fn dbs_info(request: &mut Request) -> Outcome {
-    let names = names(request).await?;
+    let range = name_range(&request.query)?;
     let databases = Arc::clone(request.app.databases());
-    let infos = blocking::run(move || Ok(infos(&databases, &names))).await??;
-    let known: Vec<Value> = infos.into_iter().filter(|entry| entry.get("info").is_some()).collect();
-    Ok(tagged(request, json!(known).to_string()))
+    let body = stream::produce(move |out| write_infos(&databases, &range, out)).await?;
+    Ok(match body {
+        ReplyBody::Whole(json) => tagged(request, json),
+        body => Reply::json_stream(body),
+    })
+}
+
+/// Writes what each database of the range says of itself; those deleted meanwhile are left out.
+fn write_infos(
+    databases: &Databases,
+    range: &NameRange,
+    out: &mut BlockingWriter,
+) -> Result<(), Failure> {
+    let mut before: &[u8] = b"[";
+    for name in databases.names(range)? {
+        let Some(info) = info(databases, &name)? else { continue };
+        out.buffer().extend_from_slice(before);
+        out.buffer().extend_from_slice(json!({"key": name, "info": info}).to_string().as_bytes());
+        before = b",";
+        if out.spill().is_err() {
+            return Ok(());
+        }
+    }
+    let end: &[u8] = if before == b"[" { b"[]\n" } else { b"]\n" };
+    out.buffer().extend_from_slice(end);
+    Ok(())
 }
 
 /// POST `/_dbs_info`.
@@ -104,18 +134,22 @@ pub(super) async fn dbs_info_of_keys(request: &mut Request) -> Outcome {
 
 /// What each database says of itself; `{key, error}` for those that aren't there.
 fn infos(databases: &Databases, names: &[String]) -> Result<Vec<Value>, Failure> {
-    let info = |name: &String| match databases.get(name) {
-        Ok(found) => Ok(json!({"key": name, "info": database::info_value(&found)?})),
-        Err(Error::DatabaseNotFound) => Ok(json!({"key": name, "error": "not_found"})),
-        Err(error) => Err(Failure::from(error)),
+    let entry = |name: &String| {
+        Ok(match info(databases, name)? {
+            Some(info) => json!({"key": name, "info": info}),
+            None => json!({"key": name, "error": "not_found"}),
+        })
     };
-    names.iter().map(info).collect()
+    names.iter().map(entry).collect()
 }
 
-async fn names(request: &Request) -> Result<Vec<String>, Failure> {
-    let range = name_range(&request.query)?;
-    let databases = Arc::clone(request.app.databases());
-    blocking::run(move || databases.names(&range)).await
+/// What a database says of itself, if it is there.
+fn info(databases: &Databases, name: &str) -> Result<Option<Value>, Failure> {
+    match databases.get(name) {
+        Ok(found) => database::info_value(&found).map(Some),
+        Err(Error::DatabaseNotFound) => Ok(None),
+        Err(error) => Err(Failure::from(error)),
+    }
 }
 
 /// Reads the parameters of a list of databases; of repeated ones the last counts.
@@ -170,13 +204,13 @@ fn key(value: &[u8]) -> Result<String, Failure> {
     }
 }
 
-/// JSON that changes seldom: with an entity tag, and 304 for those who have it already.
-fn tagged(request: &Request, json: String) -> Reply {
-    let tag = etag::of(&[json.as_bytes()]);
+/// JSON that changes seldom, with its newline: with an entity tag, and 304 for those who have it already.
+fn tagged(request: &Request, json: Bytes) -> Reply {
+    let tag = etag::of(&[json.trim_ascii_end()]);
     if request.none_match(&tag) {
         return Reply::not_modified(&tag);
     }
-    Reply::json(200, json).with_etag(&tag)
+    Reply::json_line(200, json).with_etag(&tag)
 }
 
 /// GET `/_active_tasks`: what runs in the background.

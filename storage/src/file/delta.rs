@@ -66,22 +66,31 @@ pub(super) fn encode(shared: Shared, new: &[u8], out: &mut Vec<u8>) {
     put_bytes(out, &rest[shared.len..]);
 }
 
-/// Passes over what [`encode`] wrote.
-pub(super) fn skip(input: &mut Input<'_>) -> Option<()> {
-    input.bytes()?;
-    input.size()?;
-    input.size()?;
-    input.bytes().map(drop)
+/// What [`encode`] wrote.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Delta<'b> {
+    pub(super) head: &'b [u8],
+    /// Where the shared range begins in the old value.
+    pub(super) start: usize,
+    pub(super) len: usize,
+    pub(super) tail: &'b [u8],
 }
 
-/// Reads what [`encode`] wrote and puts the value together again.
-pub(super) fn decode(input: &mut Input<'_>, old: &[u8]) -> Option<Vec<u8>> {
-    let head = input.bytes()?;
-    let start = input.size()?;
-    let len = input.size()?;
-    let tail = input.bytes()?;
-    let middle = old.get(start..start.checked_add(len)?)?;
-    Some([head, middle, tail].concat())
+impl<'b> Delta<'b> {
+    pub(super) fn decode(input: &mut Input<'b>) -> Option<Self> {
+        Some(Delta {
+            head: input.bytes()?,
+            start: input.size()?,
+            len: input.size()?,
+            tail: input.bytes()?,
+        })
+    }
+
+    /// Puts the value together again; `None` if the old value is not the one it was made from.
+    pub(super) fn apply(self, old: &[u8]) -> Option<Vec<u8>> {
+        let middle = old.get(self.start..self.start.checked_add(self.len)?)?;
+        Some([self.head, middle, self.tail].concat())
+    }
 }
 
 #[cfg(test)]
@@ -94,7 +103,8 @@ mod tests {
         let mut out = Vec::new();
         encode(shared, new, &mut out);
         let mut input = Input::new(&out);
-        assert_eq!(decode(&mut input, old).as_deref(), Some(new));
+        let delta = Delta::decode(&mut input).unwrap();
+        assert_eq!(delta.apply(old).as_deref(), Some(new));
         assert!(input.is_empty());
         Some(out.len())
     }
@@ -125,7 +135,7 @@ mod tests {
         let mut out = Vec::new();
         let old = revisions(1, 40);
         encode(find(&old, &old).unwrap(), &old, &mut out);
-        assert_eq!(decode(&mut Input::new(&out), &old[..100]), None);
+        assert_eq!(Delta::decode(&mut Input::new(&out)).unwrap().apply(&old[..100]), None);
     }
 
     proptest! {

@@ -28,7 +28,7 @@ const PLAIN: u32 = 1;
 /// A file that began with the outcome of a compaction. It has frames of blobs, which version 1 has not.
 const COMPACTED: u32 = 2;
 
-const DATABASE_MAGIC: [u8; 16] = *b"SETTEE\r\n\x1a\n\0\0\0\0\0\0";
+pub(super) const DATABASE_MAGIC: [u8; 16] = *b"SETTEE\r\n\x1a\n\0\0\0\0\0\0";
 const INDEX_MAGIC: [u8; 16] = *b"SETTEE\r\n\x1a\nindex\0";
 const HEADER_LEN_FIELD: u32 = 4096;
 
@@ -46,6 +46,18 @@ pub(crate) struct Header {
     /// Offset of the checkpoint that a compacted file begins with, 0 if it was not compacted. Without
     /// that checkpoint such a file is damaged, while any other file without one is just young.
     pub(crate) base: u64,
+}
+
+impl Header {
+    /// The version of the format.
+    pub(super) fn version(&self) -> u32 {
+        if self.base == 0 { PLAIN } else { COMPACTED }
+    }
+
+    /// Bytes of the block up to and including the checksum; zeros follow.
+    pub(super) fn used_bytes(&self) -> usize {
+        if self.base == 0 { 72 } else { 80 }
+    }
 }
 
 /// Why a header block was refused.
@@ -88,7 +100,7 @@ pub(crate) fn encode_as(kind: FileKind, identity: &Identity) -> Vec<u8> {
 }
 
 fn encode_block(kind: FileKind, header: &Header) -> Vec<u8> {
-    let version = if header.base == 0 { PLAIN } else { COMPACTED };
+    let version = header.version();
     let mut block = Vec::with_capacity(HEADER_BYTES);
     block.extend_from_slice(&kind.magic());
     block.extend_from_slice(&version.to_le_bytes());
@@ -124,15 +136,19 @@ fn decode_block(kind: FileKind, block: &[u8]) -> Result<Header, Refusal> {
     }
     let version = input.u32().ok_or(Refusal::Damaged)?;
     if !(PLAIN..=COMPACTED).contains(&version) {
-        return Err(Refusal::Version(version));
+        // A flipped bit in the number must not pass for a version to come.
+        let is_whole = [56, 64].into_iter().any(|summed| sum_matches(block, summed));
+        return Err(if is_whole { Refusal::Version(version) } else { Refusal::Damaged });
     }
     let header = decode_known(&mut input, version).ok_or(Refusal::Damaged)?;
     let summed = block.len() - input.rest().len();
-    let sum = input.u128().ok_or(Refusal::Damaged)?;
-    match block.get(..summed).is_some_and(|summed| sum == xxh3::xxh3_128(summed)) {
-        true => Ok(header),
-        false => Err(Refusal::Damaged),
-    }
+    if sum_matches(block, summed) { Ok(header) } else { Err(Refusal::Damaged) }
+}
+
+/// Whether the checksum behind the first `summed` bytes is theirs.
+fn sum_matches(block: &[u8], summed: usize) -> bool {
+    let Some((summed, rest)) = block.split_at_checked(summed) else { return false };
+    Input::new(rest).u128() == Some(xxh3::xxh3_128(summed))
 }
 
 fn decode_known(input: &mut Input<'_>, version: u32) -> Option<Header> {
@@ -155,6 +171,7 @@ mod tests {
             let block = encode(&header);
             assert_eq!(block.len(), HEADER_BYTES);
             assert_eq!(decode(&block), Ok(header));
+            assert_eq!(header.used_bytes(), used);
             for bit in 0..used * 8 {
                 let mut damaged = block.clone();
                 damaged[bit / 8] ^= 1 << (bit % 8);
@@ -164,6 +181,12 @@ mod tests {
             assert_eq!(decode_as(FileKind::Index, &block), Err(Refusal::NotADatabase));
         }
         assert_eq!(decode(b"{}"), Err(Refusal::NotADatabase));
+        let mut later = encode(&Header { identity, base: 0 });
+        later[16] = 3;
+        assert_eq!(decode(&later), Err(Refusal::Damaged));
+        let sum = xxh3::xxh3_128(&later[..56]).to_le_bytes();
+        later[56..72].copy_from_slice(&sum);
+        assert_eq!(decode(&later), Err(Refusal::Version(3)));
         let index = encode_as(FileKind::Index, &identity);
         assert_eq!(decode_as(FileKind::Index, &index), Ok(identity));
         assert_eq!(decode(&index), Err(Refusal::NotADatabase));

@@ -7,6 +7,7 @@
 //! * `tail`: appending and syncing; `queue`, `transaction`, `store`: the group commit
 //! * `ordered`, `layer`, `head`, `state`: edits in memory over the trees; `cursor`, `snapshot`: reading them
 //! * `checkpoint`: bringing the trees up to date; `scan`, `recovery`: creating and opening
+//! * [`offline`]: files read, checked and copied by tools
 //! * `reader`: verified bytes, by map or by `pread`; `stream`, `staging`: attachments
 //!
 //! What must not live here: how trees work (`tree`), how files are opened (`disk`), what documents mean.
@@ -20,6 +21,7 @@ mod generation;
 mod head;
 pub(crate) mod header;
 mod layer;
+pub mod offline;
 mod ops;
 mod options;
 mod ordered;

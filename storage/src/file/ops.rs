@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use super::{
     codec::{Input, put_bytes, put_varint},
-    delta,
+    delta::{self, Delta},
     head::Head,
     layer::{Key, OldDoc},
 };
@@ -162,85 +162,107 @@ fn replay_one(
     head: &mut Head,
     old_value: OldValue<'_>,
 ) -> Result<Option<()>> {
-    match input.u8() {
-        Some(PUT_DOC) => replay_put_doc(input, head, old_value),
-        Some(REMOVE_DOC) => Ok(replay_remove_doc(input, head)),
-        Some(PUT_KEY) => Ok(replay_key(input, head, true)),
-        Some(REMOVE_KEY) => Ok(replay_key(input, head, false)),
-        Some(BUMP) => Ok(head.bump()),
-        _ => Ok(None),
-    }
-}
-
-fn replay_put_doc(
-    input: &mut Input<'_>,
-    head: &mut Head,
-    old_value: OldValue<'_>,
-) -> Result<Option<()>> {
-    let Some(put) = PutDoc::decode(input, head.seq) else { return Ok(None) };
-    let by_id = if put.flags & SHARED == 0 {
-        input.bytes().map(<[u8]>::to_vec)
-    } else {
-        let Some(old) = old_value(head, put.id)? else { return Ok(None) };
-        delta::decode(input, &old)
-    };
-    let (Some(by_id), Some(by_seq)) = (by_id, input.bytes()) else { return Ok(None) };
-    Ok(head.put_doc(Arc::from(put.id), put.weight, &by_id, by_seq, put.old).map(drop))
-}
-
-/// An edit of a commit, as far as it says what was changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Op<'b> {
-    /// A document was written under the next sequence.
-    PutDoc { id: &'b [u8] },
-    /// A document was removed, which took the next sequence.
-    RemoveDoc { id: &'b [u8] },
-    /// A key, behind the byte of its space, was written or removed.
-    Key { key: &'b [u8] },
-    /// The next sequence was taken for nothing in particular.
-    Bump,
-}
-
-/// Reads what the first of some edits changed and moves behind it; `None` for bytes that are no edit.
-pub(super) fn read_op<'b>(input: &mut Input<'b>, seq_before: Seq) -> Option<Op<'b>> {
-    Some(match input.u8()? {
-        PUT_DOC => {
-            let put = PutDoc::decode(input, seq_before)?;
-            if put.flags & SHARED == 0 {
-                input.bytes()?;
-            } else {
-                delta::skip(input)?;
-            }
-            input.bytes()?;
-            Op::PutDoc { id: put.id }
+    let Some(op) = Op::decode(input) else { return Ok(None) };
+    Ok(match op {
+        Op::PutDoc(put) => return replay_put_doc(&put, head, old_value),
+        Op::RemoveDoc { id, old, .. } => {
+            old.at(head.seq).and_then(|old| head.remove_doc(&Key::from(id), old))
         }
-        REMOVE_DOC => {
-            let flags = input.u8()?;
-            let id = input.bytes()?;
-            decode_old(input, flags, seq_before)?;
-            Op::RemoveDoc { id }
+        Op::PutKey { key, value } => {
+            head.layer.put_key(key.into(), Some(value.into()));
+            Some(())
         }
-        PUT_KEY => {
-            let key = input.bytes()?;
-            input.bytes()?;
-            Op::Key { key }
+        Op::RemoveKey { key } => {
+            head.layer.put_key(key.into(), None);
+            Some(())
         }
-        REMOVE_KEY => Op::Key { key: input.bytes()? },
-        BUMP => Op::Bump,
-        _ => return None,
+        Op::Bump => head.bump(),
     })
 }
 
-/// A put up to its values.
-struct PutDoc<'b> {
-    flags: u8,
-    id: &'b [u8],
-    weight: DocWeight,
-    old: Option<OldDoc>,
+fn replay_put_doc(
+    put: &PutDoc<'_>,
+    head: &mut Head,
+    old_value: OldValue<'_>,
+) -> Result<Option<()>> {
+    let by_id = match put.by_id {
+        ById::Whole(value) => value.to_vec(),
+        ById::Shared(delta) => {
+            let Some(old) = old_value(head, put.id)? else { return Ok(None) };
+            let Some(value) = delta.apply(&old) else { return Ok(None) };
+            value
+        }
+    };
+    let old = match put.old {
+        None => None,
+        Some(old) => match old.at(head.seq) {
+            Some(old) => Some(old),
+            None => return Ok(None),
+        },
+    };
+    Ok(head.put_doc(Arc::from(put.id), put.weight, &by_id, put.by_seq, old).map(drop))
+}
+
+/// An edit as it is written.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Op<'b> {
+    PutDoc(PutDoc<'b>),
+    RemoveDoc { flags: u8, id: &'b [u8], old: LoggedOld },
+    PutKey { key: &'b [u8], value: &'b [u8] },
+    RemoveKey { key: &'b [u8] },
+    Bump,
+}
+
+/// A document written.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PutDoc<'b> {
+    pub(super) flags: u8,
+    pub(super) id: &'b [u8],
+    pub(super) weight: DocWeight,
+    pub(super) old: Option<LoggedOld>,
+    pub(super) by_id: ById<'b>,
+    pub(super) by_seq: &'b [u8],
+}
+
+/// A by-id value as it is written.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum ById<'b> {
+    Whole(&'b [u8]),
+    Shared(Delta<'b>),
+}
+
+/// What a document was before an edit, as it is written.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LoggedOld {
+    /// From the document's old sequence to the edit's.
+    pub(super) distance: u64,
+    pub(super) weight: DocWeight,
+}
+
+impl<'b> Op<'b> {
+    /// Reads one edit; `None` for bytes that are none.
+    pub(super) fn decode(input: &mut Input<'b>) -> Option<Self> {
+        Some(match input.u8()? {
+            PUT_DOC => Op::PutDoc(PutDoc::decode(input)?),
+            REMOVE_DOC => {
+                let flags = input.u8()?;
+                Op::RemoveDoc { flags, id: input.bytes()?, old: LoggedOld::decode(input, flags)? }
+            }
+            PUT_KEY => Op::PutKey { key: input.bytes()?, value: input.bytes()? },
+            REMOVE_KEY => Op::RemoveKey { key: input.bytes()? },
+            BUMP => Op::Bump,
+            _ => return None,
+        })
+    }
+
+    /// Whether it takes a sequence.
+    pub(super) fn takes_sequence(&self) -> bool {
+        matches!(self, Op::PutDoc(_) | Op::RemoveDoc { .. } | Op::Bump)
+    }
 }
 
 impl<'b> PutDoc<'b> {
-    fn decode(input: &mut Input<'b>, seq_before: Seq) -> Option<Self> {
+    fn decode(input: &mut Input<'b>) -> Option<Self> {
         let flags = input.u8()?;
         let id = input.bytes()?;
         let weight = DocWeight {
@@ -250,34 +272,32 @@ impl<'b> PutDoc<'b> {
         };
         let old = match flags & WAS_THERE {
             0 => None,
-            _ => Some(decode_old(input, flags, seq_before)?),
+            _ => Some(LoggedOld::decode(input, flags)?),
         };
-        Some(PutDoc { flags, id, weight, old })
+        let by_id = match flags & SHARED {
+            0 => ById::Whole(input.bytes()?),
+            _ => ById::Shared(Delta::decode(input)?),
+        };
+        Some(PutDoc { flags, id, weight, old, by_id, by_seq: input.bytes()? })
     }
 }
 
-fn replay_remove_doc(input: &mut Input<'_>, head: &mut Head) -> Option<()> {
-    let flags = input.u8()?;
-    let id: Key = Arc::from(input.bytes()?);
-    let old = decode_old(input, flags, head.seq)?;
-    head.remove_doc(&id, old)
-}
+impl LoggedOld {
+    fn decode(input: &mut Input<'_>, flags: u8) -> Option<Self> {
+        let distance = input.varint()?;
+        let weight = DocWeight {
+            deleted: flags & WAS_DELETED != 0,
+            active_bytes: input.varint()?,
+            external_bytes: input.varint()?,
+        };
+        Some(LoggedOld { distance, weight })
+    }
 
-fn decode_old(input: &mut Input<'_>, flags: u8, seq_before: Seq) -> Option<OldDoc> {
-    let seq = seq_before.checked_add(1)?.checked_sub(input.varint()?)?;
-    let weight = DocWeight {
-        deleted: flags & WAS_DELETED != 0,
-        active_bytes: input.varint()?,
-        external_bytes: input.varint()?,
-    };
-    Some(OldDoc { seq, weight })
-}
-
-fn replay_key(input: &mut Input<'_>, head: &mut Head, put: bool) -> Option<()> {
-    let key = Arc::from(input.bytes()?);
-    let value = if put { Some(Arc::from(input.bytes()?)) } else { None };
-    head.layer.put_key(key, value);
-    Some(())
+    /// For an edit of a database whose sequence is `before`.
+    fn at(self, before: Seq) -> Option<OldDoc> {
+        let seq = before.checked_add(1)?.checked_sub(self.distance)?;
+        Some(OldDoc { seq, weight: self.weight })
+    }
 }
 
 #[cfg(test)]
@@ -315,20 +335,6 @@ mod tests {
         assert_eq!((record.seq, record.by_id(), record.by_seq()), (2, &second[..], &b"s2"[..]));
         assert!(head.layer.doc(b"b").unwrap().record.is_none());
         assert_eq!(head.layer.key(b"\0k").unwrap().as_deref(), Some(b"v".as_slice()));
-
-        let mut input = Input::new(&ops.bytes);
-        let mut seq = 0;
-        let mut read = Vec::new();
-        while !input.is_empty() {
-            let op = read_op(&mut input, seq).unwrap();
-            seq += u64::from(!matches!(op, Op::Key { .. }));
-            read.push(op);
-        }
-        let (a, b) = (b"a".as_slice(), b"b".as_slice());
-        let keys = [b"\0k".as_slice(), b"\0gone"].map(|key| Op::Key { key });
-        let docs = [Op::PutDoc { id: a }, Op::PutDoc { id: a }, Op::PutDoc { id: b }];
-        let expected = [&docs[..], &[Op::RemoveDoc { id: b }], &keys, &[Op::Bump]].concat();
-        assert_eq!((read, seq), (expected, 5));
 
         for cut in 0..ops.bytes.len() {
             let replayed = replay(&ops.bytes[..cut], ops.count, &mut Head::default(), &old_value);

@@ -66,10 +66,7 @@ impl FileStore {
     /// [`Error::NotFound`], [`Error::Locked`], [`Error::Format`] for files that are not ours,
     /// [`Error::Corrupt`] when bytes that were durable are damaged, [`Error::Io`].
     pub fn open(disk: Arc<dyn Disk>, path: &Path, options: Options) -> Result<Arc<Self>> {
-        let file = disk.open(path, OpenMode::Write).map_err(|source| match source.kind() {
-            std::io::ErrorKind::NotFound => Error::NotFound { path: path.to_path_buf() },
-            _ => io_error("open", path, source),
-        })?;
+        let file = open_existing(disk.as_ref(), path, OpenMode::Write)?;
         take_lock(file.as_ref(), path)?;
         let header = read_header(file.as_ref(), path)?;
         // What a compaction that did not come to its end left behind.
@@ -138,6 +135,14 @@ impl FileStore {
         });
         Ok(FileStore::start(Arc::clone(disk), generation, recovery))
     }
+}
+
+/// Opens a file that should be there.
+pub(super) fn open_existing(disk: &dyn Disk, path: &Path, mode: OpenMode) -> Result<Arc<dyn File>> {
+    disk.open(path, mode).map_err(|source| match source.kind() {
+        std::io::ErrorKind::NotFound => Error::NotFound { path: path.to_path_buf() },
+        _ => io_error("open", path, source),
+    })
 }
 
 fn take_lock(file: &dyn File, path: &Path) -> Result<()> {
@@ -231,36 +236,39 @@ fn cut_and_sync(path: &Path, file: &dyn File, end: u64) -> Result<u64> {
 
 /// Where a walk begins: a checkpoint, or the first frame.
 #[derive(Clone, Copy, Debug)]
-struct Start {
+pub(super) struct Start {
     /// The checkpoint's offset, 0 for none.
-    checkpoint: u64,
-    last: LastCommit,
+    pub(super) checkpoint: u64,
+    pub(super) last: LastCommit,
     seq: u64,
     counts: Counts,
-    roots: Roots,
+    pub(super) roots: Roots,
     /// The highest durable mark known before the walk.
     durable: u64,
 }
 
 /// Where a walk has come to.
 #[derive(Clone, Debug)]
-struct Found {
-    head: Head,
-    last: LastCommit,
+pub(super) struct Found {
+    pub(super) head: Head,
+    pub(super) last: LastCommit,
     /// After the last commit or checkpoint.
-    position: Position,
-    log_bytes: u64,
+    pub(super) position: Position,
+    /// Offset of the last checkpoint, 0 if there is none. Later than the start's if that one was skipped.
+    pub(super) checkpoint: u64,
+    pub(super) log_bytes: u64,
 }
 
 /// A finished search.
-struct Replay {
-    start: Start,
-    found: Found,
-    end_of_data: u64,
+pub(super) struct Replay {
+    pub(super) start: Start,
+    pub(super) found: Found,
+    pub(super) end_of_data: u64,
 }
 
 impl Replay {
-    fn run(
+    /// Searches the file as it is now. Changes nothing.
+    pub(super) fn run(
         path: &Arc<Path>,
         file: &Arc<dyn File>,
         reading: &Arc<dyn File>,
@@ -391,6 +399,7 @@ impl Walk<'_> {
             head: Head { layer: Layer::default(), seq: start.seq, counts: start.counts },
             last: start.last,
             position: Position { end: at, chain, anchor: start.last.offset },
+            checkpoint: start.checkpoint,
             log_bytes: 0,
         };
         let trees = self.trees_for_replay(&start)?;
@@ -429,6 +438,7 @@ impl Walk<'_> {
             let record = CheckpointRecord::decode(payload).filter(|record| record.chain == before);
             if record.is_some() {
                 found.position = position;
+                found.checkpoint = header.offset;
             }
             return Ok(record.map(|record| record.durable));
         }

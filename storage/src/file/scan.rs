@@ -52,7 +52,7 @@ impl<'f> Scan<'f> {
     }
 
     /// Bytes of the file; `None` if they reach beyond its end.
-    fn bytes(&mut self, offset: u64, len: usize) -> Result<Option<&[u8]>> {
+    pub(super) fn bytes(&mut self, offset: u64, len: usize) -> Result<Option<&[u8]>> {
         let Some(end) = offset.checked_add(length(len)).filter(|end| *end <= self.len) else {
             return Ok(None);
         };
@@ -127,6 +127,30 @@ impl<'f> Scan<'f> {
             }
             end = start;
             step = STEP_BYTES;
+        }
+        Ok(None)
+    }
+}
+
+/// Searching forwards, for tools that go on behind a damaged frame.
+impl Scan<'_> {
+    /// Where the first frame with a sound header begins, from `from` on.
+    pub(super) fn next_frame(&mut self, from: u64) -> Result<Option<u64>> {
+        let keys = self.keys;
+        let finder = memmem::Finder::new(keys.magic());
+        let overlap = length(keys.magic().len()) - 1;
+        let mut start = from;
+        while start < self.len {
+            // A magic may begin in this step and reach into the next.
+            let stop = start.saturating_add(STEP_BYTES + overlap).min(self.len);
+            let bytes = self.read(start, usize::try_from(stop - start).unwrap_or(usize::MAX))?;
+            for at in finder.find_iter(&bytes) {
+                let offset = start + length(at);
+                if offset.is_multiple_of(FRAME_ALIGN) && self.header(offset)?.is_some() {
+                    return Ok(Some(offset));
+                }
+            }
+            start += STEP_BYTES;
         }
         Ok(None)
     }

@@ -171,17 +171,15 @@ impl FileStore {
 
     /// `Ok(true)` if there was anything to commit.
     fn commit_edits(&self, outcomes: &mut Vec<(Done, Result<bool>)>) -> Result<bool> {
-        let ready = self.generation().check_memory();
-        let committed = ready.and_then(|()| {
-            loop {
-                let generation = self.generation();
-                let mut writer = generation.writer.lock();
-                // Compaction may have come in between.
-                if !writer.replaced {
-                    break self.commit_to(&generation, &mut writer, outcomes);
-                }
+        let committed = loop {
+            let generation = self.generation();
+            let ready = generation.check_memory();
+            let mut writer = generation.writer.lock();
+            // Compaction may have come in between; then what happened to the old file means nothing.
+            if !writer.replaced {
+                break ready.and_then(|()| self.commit_to(&generation, &mut writer, outcomes));
             }
-        });
+        };
         if committed.is_err() && outcomes.is_empty() {
             self.refuse_waiting(outcomes);
         }
@@ -288,7 +286,13 @@ impl Store for FileStore {
     }
 
     fn checkpoint(&self) -> Result<()> {
-        self.generation().checkpoint_fully()
+        loop {
+            let generation = self.generation();
+            let outcome = generation.checkpoint_fully();
+            if outcome.is_ok() || !generation.staging.is_replaced() {
+                return outcome;
+            }
+        }
     }
 
     fn close(&self) {

@@ -39,7 +39,7 @@ use crate::{
         header::{FIRST_FRAME, FileKind, Identity, encode_as},
         reader::{ReadBy, Reader, Readers},
     },
-    tree::{Pages, Root},
+    tree::{NodeRef, Page, Pages, Root},
 };
 
 /// Bytes of verified nodes kept for each index file that is not mapped.
@@ -89,16 +89,30 @@ impl fmt::Debug for IndexFile {
 /// One state of an index file.
 #[derive(Debug)]
 pub struct IndexSnapshot {
-    reader: Arc<dyn Reader>,
+    pages: IndexPages,
     roots: Vec<Root>,
     meta: Vec<u8>,
+}
+
+/// Where the nodes of an index's trees come from.
+#[derive(Debug)]
+pub struct IndexPages(Arc<dyn Reader>);
+
+impl Pages for IndexPages {
+    fn node(&self, at: NodeRef) -> Result<Page<'_>> {
+        self.0.node(at)
+    }
+
+    fn corrupt(&self, at: NodeRef, what: &'static str) -> Error {
+        self.0.corrupt(at, what)
+    }
 }
 
 impl IndexSnapshot {
     /// Where the nodes of its trees come from.
     #[must_use]
-    pub fn pages(&self) -> &(dyn Pages + Send + Sync) {
-        &*self.reader
+    pub fn pages(&self) -> &IndexPages {
+        &self.pages
     }
 
     /// The root of a tree by its number; that of an empty tree if there is none.
@@ -176,7 +190,7 @@ impl IndexFile {
         opened: Opened,
     ) -> Result<Arc<Self>> {
         let readers = Readers::new(Arc::clone(&path), Arc::clone(&file), ReadBy::Auto, CACHE_BYTES);
-        let reader = readers.reader(opened.end)?;
+        let pages = IndexPages(readers.reader(opened.end)?);
         let Opened { end, chain, record_at, durable, roots, meta } = opened;
         Ok(Arc::new(IndexFile {
             path,
@@ -184,7 +198,7 @@ impl IndexFile {
             keys,
             readers,
             writer: Mutex::new(Writer::new(end, chain, record_at, durable)),
-            state: ArcSwap::from_pointee(IndexSnapshot { reader, roots, meta }),
+            state: ArcSwap::from_pointee(IndexSnapshot { pages, roots, meta }),
             end: AtomicU64::new(end),
         }))
     }

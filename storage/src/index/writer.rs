@@ -5,7 +5,7 @@ use std::sync::{Arc, atomic::Ordering};
 use parking_lot::MutexGuard;
 
 use super::{
-    IndexFile, IndexSnapshot, io_error,
+    IndexFile, IndexPages, IndexSnapshot, io_error,
     record::{MAX_TREES, Record},
 };
 use crate::{
@@ -107,15 +107,21 @@ impl<'i> IndexWriter<'i> {
         self.writer.end.saturating_sub(self.writer.durable.0) >= SYNC_AFTER_BYTES
     }
 
+    /// Bytes of the file with all that was appended.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.writer.end + length(self.writer.frame.payload_len())
+    }
+
     fn publish(&self, roots: Vec<Root>, meta: Vec<u8>) -> Result<()> {
         let end = self.writer.end;
         let current = self.index.state.load();
         // The reader checks what it reads against checksums, so what is written is good to be read.
-        let reader: Arc<dyn Reader> = match current.reader.advance(end) {
-            true => Arc::clone(&current.reader),
+        let reader: Arc<dyn Reader> = match current.pages.0.advance(end) {
+            true => Arc::clone(&current.pages.0),
             false => self.index.readers.reader(end)?,
         };
-        self.index.state.store(Arc::new(IndexSnapshot { reader, roots, meta }));
+        self.index.state.store(Arc::new(IndexSnapshot { pages: IndexPages(reader), roots, meta }));
         self.index.end.store(end, Ordering::Relaxed);
         Ok(())
     }

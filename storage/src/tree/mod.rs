@@ -12,7 +12,7 @@
 //! * `read`: points, sums; `fold`: sums of many neighbouring ranges; `cursor`: ranges, both directions
 //! * `pending`, `levels`: packing entries into nodes, level by level
 //! * `write`: building a tree in one pass, merging changes into one
-//! * `verify`: checking a whole tree
+//! * `verify`: checking a whole tree; `raw`: nodes as they are written, for tools
 
 mod cursor;
 mod fold;
@@ -21,6 +21,7 @@ mod node;
 mod node_ref;
 mod pages;
 mod pending;
+mod raw;
 mod read;
 mod reduce;
 #[cfg(test)]
@@ -32,6 +33,7 @@ pub use cursor::Cursor;
 pub use fold::{Fold, Step};
 pub use node_ref::{MAX_HEIGHT, NodeRef, Root};
 pub use pages::{NodeBuffer, Page, Pages, Sink};
+pub(crate) use raw::{RawNode, RawValue};
 pub use read::{Tree, TreeValue};
 pub use reduce::{CountEntries, Malformed, NoSum, Reduce};
 pub use verify::TreeShape;

@@ -208,6 +208,16 @@ impl<'n> Node<'n> {
     }
 }
 
+/// Length of the node that `bytes` begin with, by what it says of itself; `None` if it says nothing.
+pub(super) fn length(bytes: &[u8]) -> Option<usize> {
+    let (&[_, _, n0, n1, p0, p1, ..], _) = bytes.split_first_chunk::<HEADER_BYTES>()?;
+    let count = usize::from(u16::from_le_bytes([n0, n1]));
+    let prefix = usize::from(u16::from_le_bytes([p0, p1]));
+    let heap_at = HEADER_BYTES + prefix + (HEAD_BYTES + PLACE_BYTES) * count;
+    let last = bytes.get(..heap_at)?.last_chunk::<PLACE_BYTES>().filter(|_| count > 0)?;
+    heap_at.checked_add(read_place(last).0)
+}
+
 /// Reference and stored sum in the value of an inner entry.
 #[inline]
 pub(super) fn split_child(value: &[u8]) -> Result<(NodeRef, &[u8]), Malformed> {

@@ -1,6 +1,6 @@
 //! `/{db}/_all_docs`, `_design_docs`, `_local_docs`, and several listings in one request.
 
-mod params;
+pub(super) mod params;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;

@@ -10,7 +10,7 @@ use crate::http::{Failure, Query};
 
 /// A value as it was given.
 #[derive(Clone, Copy)]
-enum Given<'v> {
+pub(in crate::routes) enum Given<'v> {
     /// In the query string.
     Text(&'v [u8]),
     /// In a JSON body.
@@ -85,9 +85,9 @@ impl Params {
             "reduce" => self.reduced = value.boolean()?,
             "group" => self.grouped = value.boolean()?,
             "group_level" => self.grouped |= value.count()? > 0,
-            "stale" => value.one_of(name, &["ok", "update_after"])?,
-            "stable" => value.one_of(name, &["true", "false"])?,
-            "update" => value.one_of(name, &["true", "false", "lazy"])?,
+            "stale" => drop(value.one_of(name, &["ok", "update_after"])?),
+            "stable" => drop(value.one_of(name, &["true", "false"])?),
+            "update" => drop(value.one_of(name, &["true", "false", "lazy"])?),
             _ => {}
         }
         Ok(())
@@ -139,6 +139,8 @@ impl Given<'_> {
     /// How the value appears in a refusal.
     fn quoted(self) -> String {
         match self {
+            // Erlang's empty string is an empty list.
+            Given::Text(b"") => "[]".to_owned(),
             Given::Text(text) => format!("{:?}", String::from_utf8_lossy(text)),
             Given::Json(Value::String(text)) => format!("<<{text:?}>>"),
             Given::Json(value) => text(value),
@@ -153,7 +155,7 @@ impl Given<'_> {
         }
     }
 
-    fn boolean(self) -> Result<bool, Failure> {
+    pub(in crate::routes) fn boolean(self) -> Result<bool, Failure> {
         if let Given::Json(Value::Bool(value)) = self {
             return Ok(*value);
         }
@@ -168,7 +170,7 @@ impl Given<'_> {
     }
 
     /// A whole number from zero up.
-    fn count(self) -> Result<u64, Failure> {
+    pub(in crate::routes) fn count(self) -> Result<u64, Failure> {
         let digits = match self {
             Given::Json(value @ Value::Number(_)) => text(value),
             other => other.word().unwrap_or_default(),
@@ -184,18 +186,18 @@ impl Given<'_> {
         Err(Failure::query_parse_error(format!("Invalid value for {kind}: {}", self.quoted())))
     }
 
-    fn one_of(self, name: &str, words: &[&str]) -> Result<(), Failure> {
+    /// The position of the value among the words that may be given.
+    pub(in crate::routes) fn one_of(self, name: &str, words: &[&str]) -> Result<usize, Failure> {
         let word = match self {
             Given::Json(Value::Bool(value)) => Some(value.to_string()),
             other => other.word(),
         };
-        match word {
-            Some(word) if words.contains(&word.as_str()) => Ok(()),
-            _ => Err(Failure::query_parse_error(format!("Invalid value for `{name}`."))),
-        }
+        let position = word.and_then(|word| words.iter().position(|known| *known == word));
+        let refused = || Failure::query_parse_error(format!("Invalid value for `{name}`."));
+        position.ok_or_else(refused)
     }
 
-    fn json(self) -> Result<Value, Failure> {
+    pub(in crate::routes) fn json(self) -> Result<Value, Failure> {
         match self {
             Given::Text(text) => Ok(Value::parse(text)?),
             Given::Json(value) => Ok(value.clone()),
@@ -218,7 +220,7 @@ impl Given<'_> {
     }
 
     /// A partition's name: bare text in a query string, a string in a body.
-    fn name(self) -> String {
+    pub(in crate::routes) fn name(self) -> String {
         self.word().unwrap_or_else(|| match self {
             Given::Text(text) => String::from_utf8_lossy(text).into_owned(),
             Given::Json(value) => text(value),

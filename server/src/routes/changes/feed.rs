@@ -2,13 +2,16 @@
 //!
 //! A follower reads in steps of one buffer, each from a snapshot of its own, and hands each to the
 //! connection before it reads the next: a slow client holds neither a thread nor a snapshot. When
-//! it has caught up it waits on the database's notifier, which costs memory only.
+//! it has caught up it waits on the database's notifier, which costs memory only: the database itself may
+//! be closed meanwhile, and is opened again for the next step.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use settee_engine::{ChangeRow, ChangeSink, ChangesEnd, ChangesQuery, Database, Wake};
+use settee_engine::{
+    ChangeRow, ChangeSink, ChangesEnd, ChangesQuery, Database, Subscription, Wake,
+};
 use tokio::time::Instant;
 
 use super::params::Feed;
@@ -48,7 +51,7 @@ impl From<ClientGone> for Stop {
 /// One feed on its way to one client.
 pub(super) struct Follower {
     app: Arc<App>,
-    database: Arc<Database>,
+    subscription: Subscription,
     feed: Feed,
     /// Its `since` and `limit` advance with what was sent.
     query: ChangesQuery,
@@ -72,8 +75,8 @@ impl Follower {
         writer: AsyncWriter,
     ) -> Self {
         let end = ChangesEnd { last_seq: query.since, pending: 0, cut: false };
-        let (app, database) = (Arc::clone(app), Arc::clone(database));
-        Self { app, database, feed, query, pace, writer, end, sent: 0, active: Instant::now() }
+        let (app, subscription) = (Arc::clone(app), database.subscribe());
+        Self { app, subscription, feed, query, pace, writer, end, sent: 0, active: Instant::now() }
     }
 
     /// Runs to the end of the feed.
@@ -86,7 +89,7 @@ impl Follower {
             Stop::Done => drop(self.finish().await),
             Stop::Gone => {}
             Stop::Failed(failure) => {
-                tracing::warn!(database = self.database.name(), %failure, "a changes feed broke off");
+                tracing::warn!(database = self.subscription.name(), %failure, "a changes feed broke off");
                 self.writer.abort(failure).await;
             }
         }
@@ -128,7 +131,9 @@ impl Follower {
 
     /// Reads one buffer of rows. While a long scan finds none, heartbeats are sent.
     async fn step(&mut self) -> Result<Step, Stop> {
-        let reader = self.database.read().map_err(failed)?;
+        let database = self.app.databases().resume(&self.subscription).map_err(failed)?;
+        let reader = database.read().map_err(failed)?;
+        drop(database);
         let backlog = reader.seq().saturating_sub(self.query.since);
         let small = backlog <= SMALL_BACKLOG && !self.query.descending;
         let (query, feed, first) = (self.query.clone(), self.feed, self.sent == 0);
@@ -150,7 +155,7 @@ impl Follower {
 
     /// Waits until there is a change after `seen`; heartbeats go out meanwhile.
     async fn wait(&self, seen: u64) -> Result<(), Stop> {
-        let changed = self.database.changed(seen);
+        let changed = self.subscription.changed(seen);
         tokio::pin!(changed);
         let deadline = match self.pace.heartbeat {
             Some(_) => None,
@@ -184,17 +189,25 @@ impl Follower {
         match self.feed {
             Feed::EventSource => return Ok(()),
             Feed::Continuous => {
-                bytes.extend_from_slice(summary(&self.database, &self.end).as_bytes());
+                let last_seq = self.subscription.sequence_text(self.end.last_seq);
+                bytes.extend_from_slice(summary(&last_seq, &self.end).as_bytes());
                 bytes.push(b'\n');
             }
-            Feed::Longpoll | Feed::Normal => close(&self.database, &self.end, &mut bytes),
+            Feed::Longpoll | Feed::Normal => {
+                let last_seq = self.subscription.sequence_text(self.end.last_seq);
+                close(&last_seq, &self.end, &mut bytes);
+            }
         }
         self.writer.send(bytes).await
     }
 }
 
 fn failed(error: settee_engine::Error) -> Stop {
-    Stop::Failed(Failure::from(error))
+    match error {
+        // Deleted between a wait and the next step.
+        settee_engine::Error::DatabaseNotFound => Stop::Done,
+        error => Stop::Failed(Failure::from(error)),
+    }
 }
 
 async fn beat(heartbeat: Option<Duration>) {

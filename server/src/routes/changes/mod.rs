@@ -111,7 +111,8 @@ async fn normal(request: &Request, database: &Arc<Database>, query: ChangesQuery
         let mut rows = JsonRows { out, first: true };
         rows.out.buffer().extend_from_slice(OPENING);
         let end = reader.changes(&query, &mut rows)?;
-        close(reader.database(), &end, rows.out.buffer());
+        let last_seq = reader.database().sequence_text(end.last_seq);
+        close(&last_seq, &end, rows.out.buffer());
         Ok(())
     };
     let body = match request.query.is_true("buffer_response") {
@@ -142,16 +143,15 @@ impl ChangeSink for JsonRows<'_> {
 }
 
 /// Appends what follows the rows of an answer that is one JSON text.
-fn close(database: &Database, end: &ChangesEnd, out: &mut Vec<u8>) {
+fn close(last_seq: &str, end: &ChangesEnd, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\n],\n");
     // The members continue the object that OPENING began.
-    out.extend_from_slice(summary(database, end).get(1..).unwrap_or_default().as_bytes());
+    out.extend_from_slice(summary(last_seq, end).get(1..).unwrap_or_default().as_bytes());
     out.push(b'\n');
 }
 
 /// `{"last_seq":…,"pending":…}`.
-fn summary(database: &Database, end: &ChangesEnd) -> String {
-    let last_seq = database.sequence_text(end.last_seq);
+fn summary(last_seq: &str, end: &ChangesEnd) -> String {
     format!("{{\"last_seq\":\"{last_seq}\",\"pending\":{}}}", end.pending)
 }
 

@@ -73,6 +73,13 @@ impl Plan {
         self.planned.push((operation, number, fault));
     }
 
+    /// Forgets all planned failures; what was counted stays counted.
+    pub(super) fn heal(&mut self) {
+        self.planned.clear();
+        self.power_off_at = None;
+        self.capacity = None;
+    }
+
     pub(super) fn power_off_at(&mut self, operations: u64) {
         self.power_off_at = Some(operations);
     }

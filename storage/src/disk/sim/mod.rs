@@ -73,6 +73,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 pub use faults::{Fault, Operation};
 pub use inode::SECTOR_BYTES;
+pub use random::Random;
 
 use self::{
     crash::Survival,
@@ -188,6 +189,11 @@ impl SimDisk {
     /// written; a write that no longer fits is cut short, then refused.
     pub fn set_capacity(&self, bytes: Option<u64>) {
         self.inner.lock().plan.capacity = bytes;
+    }
+
+    /// Takes back what was planned: no operation fails any more, the power stays on, the disk has room.
+    pub fn heal(&self) {
+        self.inner.lock().plan.heal();
     }
 
     /// Drops clean pages from the page cache, so that reads show what is on the disk. It makes a

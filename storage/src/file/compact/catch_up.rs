@@ -12,14 +12,8 @@ use crate::{
     compaction::{Compaction, NewDocument, OldDocument, Phase},
     error::{Error, Result},
     file::{
-        frame::Kind,
-        generation::Generation,
-        ops::{self, Op},
-        record::CommitHead,
-        rows::Space,
-        scan::Scan,
-        state::State,
-        transaction::Group,
+        frame::Kind, generation::Generation, ops::Op, record::CommitHead, rows::Space, scan::Scan,
+        state::State, transaction::Group,
     },
     store::{Seq, Transaction},
 };
@@ -113,8 +107,8 @@ impl<'a, 'r> Round<'a, 'r> {
         let mut blobs = Blobs::new(&new.tail);
         let mut input = Input::new(edits);
         for _ in 0..head.ops {
-            let Some(op) = ops::read_op(&mut input, self.seq) else { return Ok(false) };
-            self.edit(op, &mut blobs)?;
+            let Some(op) = Op::decode(&mut input) else { return Ok(false) };
+            self.edit(&op, &mut blobs)?;
             if self.batch.len() >= MAX_BATCH_EDITS || self.batch_bytes >= MAX_BATCH_BYTES {
                 blobs.flush()?;
                 self.flush()?;
@@ -124,12 +118,12 @@ impl<'a, 'r> Round<'a, 'r> {
         Ok(input.is_empty() && self.seq == head.seq)
     }
 
-    fn edit(&mut self, op: Op<'_>, blobs: &mut Blobs<'_>) -> Result<()> {
+    fn edit(&mut self, op: &Op<'_>, blobs: &mut Blobs<'_>) -> Result<()> {
         let again = match op {
-            Op::Key { key } => self.key(key, blobs)?,
+            Op::PutKey { key, .. } | Op::RemoveKey { key } => self.key(key, blobs)?,
             Op::Bump => Again::Bump,
-            Op::RemoveDoc { id } => Again::Remove { id: id.to_vec(), seq: self.seq + 1 },
-            Op::PutDoc { id } => self.put(id, self.seq + 1, blobs)?,
+            Op::RemoveDoc { id, .. } => Again::Remove { id: id.to_vec(), seq: self.seq + 1 },
+            Op::PutDoc(put) => self.put(put.id, self.seq + 1, blobs)?,
         };
         self.batch_bytes += match &again {
             Again::Put { id, new, .. } => id.len() + new.by_id.len() + new.by_seq.len(),
@@ -137,7 +131,7 @@ impl<'a, 'r> Round<'a, 'r> {
             Again::Bump => 0,
             Again::Key { key, value } => key.len() + value.as_ref().map_or(0, Vec::len),
         };
-        if !matches!(again, Again::Key { .. }) {
+        if op.takes_sequence() {
             self.seq += 1;
             self.run.done += 1;
             if self.run.done.is_multiple_of(CHANGES_PER_LOOK) {

@@ -1,0 +1,62 @@
+//! The functions of a design document in JavaScript, as a source of rows.
+
+use super::{
+    design::MapFunction,
+    source::{Emit, ReduceRow, RowMapper, RowReducer, RowSource},
+};
+use crate::{
+    error::Result,
+    javascript::{FunctionSource, JsSettings, Mapper, Reducer, reducer},
+};
+
+/// Map functions, and whatever reduce functions are asked for.
+#[derive(Debug)]
+pub(super) struct JavaScriptSource {
+    /// The design document's id, for errors and the log.
+    pub(super) id: String,
+    pub(super) settings: JsSettings,
+    pub(super) lib: Option<Vec<u8>>,
+    pub(super) functions: Vec<MapFunction>,
+}
+
+impl RowSource for JavaScriptSource {
+    fn mapper(&self, functions: &[usize]) -> Result<Box<dyn RowMapper>> {
+        let wanted = functions.iter().filter_map(|number| self.functions.get(*number));
+        let named: Vec<(String, &str)> = wanted
+            .map(|function| {
+                let name = format!("map function of view '{}' of {}", function.view, self.id);
+                (name, function.text.as_str())
+            })
+            .collect();
+        let sources: Vec<_> =
+            named.iter().map(|(name, text)| FunctionSource { name, text }).collect();
+        Ok(Box::new(Mapper::new(&self.settings, self.lib.as_deref(), &sources)?))
+    }
+
+    fn reducer(&self, source: &str) -> Result<Box<dyn RowReducer>> {
+        let name = format!("reduce function of {}", self.id);
+        let function = FunctionSource { name: &name, text: source };
+        Ok(Box::new(Reducer::new(&self.settings, function)?))
+    }
+}
+
+impl RowMapper for Mapper {
+    fn map(&mut self, document: &[u8], emit: &mut Emit<'_>) -> Result<()> {
+        Ok(Mapper::map(self, document, emit)?)
+    }
+}
+
+impl RowReducer for Reducer {
+    fn reduce(&mut self, rows: &[ReduceRow<'_>]) -> Result<Vec<u8>> {
+        let rows = rows.iter().map(|row| reducer::ReduceRow {
+            key: row.key,
+            id: row.id,
+            value: row.value,
+        });
+        Ok(Reducer::reduce(self, rows)?)
+    }
+
+    fn rereduce(&mut self, values: &[&[u8]]) -> Result<Vec<u8>> {
+        Ok(Reducer::rereduce(self, values.iter().copied())?)
+    }
+}

@@ -1,0 +1,168 @@
+//! What a seed decides once, before anything runs: which operations occur and how often, what fails,
+//! how small everything is. Runs that leave most things out find what an even mixture hides.
+
+use settee_engine::Options as EngineOptions;
+use settee_storage::{
+    Options as StoreOptions, ReadBy,
+    disk::sim::{Fault, Operation, Random},
+};
+
+/// What a step can be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// One document.
+    Single,
+    /// Several documents in one call.
+    Bulk,
+    /// Revisions as a replicator brings them, conflicts among them.
+    Replicate,
+    /// Several calls that become one commit.
+    Group,
+    /// A document with attachments.
+    Attach,
+    /// An attachment that is written and never referred to.
+    Abandon,
+    /// A purge.
+    Purge,
+    /// A change of a setting.
+    Setting,
+    /// A checkpoint.
+    Checkpoint,
+    /// A snapshot to be held.
+    Hold,
+    /// A look at a held snapshot, after which it may be let go.
+    Release,
+    /// A new database.
+    Create,
+    /// A database deleted.
+    Delete,
+    /// A look at everything.
+    Look,
+}
+
+/// Kinds with their usual weights.
+const USUAL: [(Kind, u64); 14] = [
+    (Kind::Single, 12),
+    (Kind::Bulk, 5),
+    (Kind::Replicate, 5),
+    (Kind::Group, 4),
+    (Kind::Attach, 4),
+    (Kind::Abandon, 1),
+    (Kind::Purge, 2),
+    (Kind::Setting, 2),
+    (Kind::Checkpoint, 2),
+    (Kind::Hold, 2),
+    (Kind::Release, 3),
+    (Kind::Create, 2),
+    (Kind::Delete, 1),
+    (Kind::Look, 1),
+];
+
+/// Faults that can be planned for single operations.
+pub(crate) const FAULTS: [(Operation, Fault); 19] = [
+    (Operation::Write, Fault::Error),
+    (Operation::Write, Fault::Full),
+    (Operation::Write, Fault::Short),
+    (Operation::Write, Fault::Torn),
+    (Operation::Sync, Fault::Error),
+    (Operation::Sync, Fault::Full),
+    // What file systems really do, and the hardest to survive.
+    (Operation::Sync, Fault::DropDirty),
+    (Operation::Sync, Fault::DropDirty),
+    (Operation::Sync, Fault::DropDirty),
+    (Operation::Sync, Fault::DropDirty),
+    (Operation::SetLen, Fault::Error),
+    (Operation::Read, Fault::Error),
+    (Operation::Read, Fault::Short),
+    (Operation::Open, Fault::Error),
+    (Operation::Create, Fault::Error),
+    (Operation::Create, Fault::Full),
+    (Operation::Remove, Fault::Error),
+    (Operation::Rename, Fault::Error),
+    (Operation::SyncDir, Fault::Error),
+];
+
+/// The decisions of a seed.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    weights: Vec<(Kind, u64)>,
+    /// Processes that follow each other on the disk.
+    pub(crate) lives: u64,
+    /// Most steps in one of them.
+    pub(crate) steps: u64,
+    /// Names of databases.
+    pub(crate) databases: u64,
+    /// Ids of documents in each.
+    pub(crate) documents: u64,
+    /// How often (of 8) the power goes during a life.
+    pub(crate) power: u64,
+    /// How often (of 8) single operations of the disk fail during a life.
+    pub(crate) faults: u64,
+    /// How often (of 8) the disk is full for a while.
+    pub(crate) full: u64,
+    /// How often (of 8) something fails while everything is opened.
+    pub(crate) opening: u64,
+    /// Bits are flipped at the end.
+    pub(crate) flips: bool,
+    /// Attachments of several chunks occur.
+    pub(crate) large: bool,
+    store: StoreOptions,
+    open_databases: usize,
+}
+
+impl Plan {
+    pub(crate) fn new(random: &mut Random) -> Self {
+        let weights = USUAL.map(|(kind, usual)| match random.below(4) {
+            0 if kind != Kind::Single => (kind, 0),
+            1 => (kind, usual * 4),
+            _ => (kind, usual),
+        });
+        let rate = |random: &mut Random| match random.below(3) {
+            0 => 0,
+            _ => random.below(7),
+        };
+        Plan {
+            weights: weights.to_vec(),
+            lives: 1 + random.below(4),
+            steps: [4, 12, 30, 60][random.index(4)],
+            databases: 1 + random.below(3),
+            documents: [2, 4, 10][random.index(3)],
+            power: rate(random),
+            faults: rate(random),
+            full: rate(random) / 2,
+            opening: rate(random),
+            flips: random.chance(2),
+            large: random.below(40) == 0,
+            store: StoreOptions {
+                checkpoint_log_bytes: [700, 2500, 9000, 1 << 40][random.index(4)],
+                checkpoint_memory_bytes: [4000, 1 << 20, 1 << 20][random.index(3)],
+                max_prepare_bytes: [0, 4096, 8192][random.index(3)],
+                read_by: ReadBy::Pread,
+                cache_bytes: [0, 4096, 1 << 20][random.index(3)],
+                identity: Some([7; 32]),
+            },
+            open_databases: 1 + random.index(3),
+        }
+    }
+
+    pub(crate) fn engine_options(&self) -> EngineOptions {
+        EngineOptions {
+            open_databases: self.open_databases,
+            store: self.store,
+            ..EngineOptions::default()
+        }
+    }
+
+    /// What comes next.
+    pub(crate) fn kind(&self, random: &mut Random) -> Kind {
+        let total: u64 = self.weights.iter().map(|(_, weight)| weight).sum();
+        let mut at = random.below(total.max(1));
+        for (kind, weight) in &self.weights {
+            if at < *weight {
+                return *kind;
+            }
+            at -= weight;
+        }
+        Kind::Single
+    }
+}
