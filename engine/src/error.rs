@@ -161,6 +161,9 @@ pub enum Error {
     /// A value read from the store is not one that the engine writes.
     #[error("the stored {0} is damaged: restore the database from a backup or a replica")]
     Damaged(&'static str),
+    /// Too much of something waits already; the text says of what. Later it may go.
+    #[error("{0}: try again later")]
+    Overloaded(&'static str),
     /// The system gives no random bytes, so nothing new can be told from everything else.
     #[error("the operating system gives no random bytes")]
     NoRandomness,

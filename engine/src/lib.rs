@@ -15,6 +15,7 @@
 //! * [`collation`], [`find`]: order of strings, and selectors
 //! * [`design`], [`javascript`]: design documents, and how their functions run
 //! * [`caller`]: who asks; [`tasks`]: what runs in the background
+//! * [`compaction`]: what is kept when a database is compacted, and when that is done
 //! * [`name`]: which names databases, documents and attachments may have
 
 pub mod all_docs;
@@ -23,6 +24,7 @@ pub mod caller;
 pub mod changes;
 mod codec;
 pub mod collation;
+pub mod compaction;
 pub mod database;
 pub mod databases;
 pub mod design;

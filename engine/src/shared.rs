@@ -6,6 +6,7 @@ use parking_lot::RwLock;
 
 use crate::{
     attachment::AttachmentSettings,
+    compaction::CompactionQueue,
     javascript::JsSettings,
     securities::Securities,
     tasks::Tasks,
@@ -24,6 +25,8 @@ pub(crate) struct Shared {
     pub(crate) securities: Securities,
     /// Rules of the server's own databases.
     pub(crate) hooks: WriteHooks,
+    /// Which databases are to be compacted.
+    pub(crate) compactions: Arc<CompactionQueue>,
     /// What brings indexes up to date while nobody asks.
     pub(crate) background: Arc<Background>,
     /// The threads that change indexes,
@@ -43,6 +46,7 @@ impl Shared {
             tasks: Arc::default(),
             securities: Securities::default(),
             hooks: WriteHooks::default(),
+            compactions: Arc::default(),
             background: Arc::default(),
             indexer: Arc::default(),
             builder: Arc::default(),

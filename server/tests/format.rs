@@ -485,9 +485,11 @@ fn make(path: &Path) -> (Vec<u8>, StreamRef) {
     stream.write(&content).unwrap();
     let stream = stream.finish().unwrap();
     let empty = Arc::clone(&store).stream().unwrap().finish().unwrap();
-    update(&store, move |edit| {
+    let stream = update(&store, move |edit| {
+        let (stream, empty) = (edit.place(&stream), edit.place(&empty));
         edit.put_local(b"stream", &stream.to_bytes())?;
-        edit.put_meta(b"empty", &empty.to_bytes())
+        edit.put_meta(b"empty", &empty.to_bytes())?;
+        Ok(stream)
     })
     .unwrap();
     for round in 0..40u64 {

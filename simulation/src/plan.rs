@@ -140,6 +140,7 @@ impl Plan {
                 read_by: ReadBy::Pread,
                 cache_bytes: [0, 4096, 1 << 20][random.index(3)],
                 identity: Some([7; 32]),
+                compact_pause_bytes: [0, 4096, 1 << 20][random.index(3)],
             },
             open_databases: 1 + random.index(3),
         }

@@ -77,6 +77,28 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// A compaction was asked for while one runs.
+    #[error("{} is being compacted already", path.display())]
+    Busy {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A compaction would not fit on the disk, so it was not begun.
+    #[error(
+        "compacting {} takes up to {needed} bytes of free space and the disk has {free}: free some space and try again",
+        path.display()
+    )]
+    NoRoom {
+        /// The file.
+        path: PathBuf,
+        /// Bytes that might be needed beside the old file.
+        needed: u64,
+        /// Bytes that are free.
+        free: u64,
+    },
+    /// A task was ended before it was done, as it was asked to be. Nothing was changed.
+    #[error("the task was cancelled")]
+    Cancelled,
     /// The store was closed or deleted while in use.
     #[error("the database was closed")]
     Closed,

@@ -4,6 +4,7 @@
 //! the engine's business. One [`Store`] is one database.
 //!
 //! * [`store`]: the traits [`Store`], [`Snapshot`] and [`Transaction`], and what passes through them
+//! * [`compaction`]: what a store that is compacted needs to be told
 //! * [`disk`]: all file access, so that the same code runs on a real disk, in memory and on a
 //!   simulated disk that fails
 //! * [`tree`]: immutable nodes and the copy-on-write B+tree over them
@@ -13,6 +14,7 @@
 //! * [`model`]: the same in plain maps, to compare against
 
 mod codec;
+pub mod compaction;
 pub mod disk;
 pub mod error;
 pub mod file;
@@ -22,10 +24,13 @@ pub mod sort;
 pub mod store;
 pub mod tree;
 
+pub use compaction::{
+    Compacted, Compaction, Copier, NewDocument, OldDocument, Phase, Progress, Watch,
+};
 pub use error::{Error, Result};
 pub use file::{FileStore, Options, ReadBy, Recovery, offline};
 pub use store::{
     BlobRef, Change, ChangeCursor, Counts, Direction, DocCursor, DocRow, DocWeight, Done, Edit,
-    KeyRange, Leader, LocalCursor, Receipt, Seq, Snapshot, Store, StreamRef, StreamWriter,
-    Transaction, Value, update,
+    KeyRange, Leader, LocalCursor, Receipt, Seq, Snapshot, StagedStream, Store, StreamRef,
+    StreamWriter, Transaction, Value, share, update,
 };

@@ -12,8 +12,8 @@ use crate::{
     store::{
         BlobRef, Change, ChangeCursor, Counts, Direction, DocCursor, DocEntry, DocRow, DocWeight,
         Done, Edit, KeyRange, Leader, Listener, LocalCursor, MAX_BLOB_BYTES, MAX_KEY_BYTES,
-        MAX_VALUE_BYTES, Receipt, Seq, Snapshot, Store, StoreSizes, StreamReader, StreamRef,
-        StreamWriter, Transaction, Value,
+        MAX_VALUE_BYTES, Receipt, Seq, Snapshot, StagedStream, Store, StoreSizes, StreamReader,
+        StreamRef, StreamWriter, Transaction, Value,
     },
 };
 
@@ -323,6 +323,10 @@ impl Snapshot for State {
         let bytes = State::blob(self, at.index)?;
         Ok(Box::new(Cursor::new(Shared(Arc::clone(bytes)))))
     }
+
+    fn stage(&self, at: StreamRef) -> Result<Option<StagedStream>> {
+        Ok(Some(StagedStream::new(at)))
+    }
 }
 
 /// Rows still to come, the next one last.
@@ -398,11 +402,11 @@ impl StreamWriter for ModelStream {
         Ok(())
     }
 
-    fn finish(self: Box<Self>) -> Result<StreamRef> {
+    fn finish(self: Box<Self>) -> Result<StagedStream> {
         let mut state = self.store.state.lock();
         let mut next = State::clone(&state);
         let index = next.put_blob(&self.bytes)?;
         *state = Arc::new(next);
-        Ok(StreamRef { index, len: self.bytes.len() as u64 })
+        Ok(StagedStream::new(StreamRef { index, len: self.bytes.len() as u64 }))
     }
 }

@@ -20,7 +20,10 @@ use std::{
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::error::{Error, Result};
+use crate::{
+    compaction::{Compacted, Compaction, Watch},
+    error::{Error, Result},
+};
 
 /// An update sequence. The first change of a database has sequence 1; each edited document takes the
 /// next one.
@@ -38,7 +41,7 @@ pub const MAX_BLOB_BYTES: usize = 256 * 1024 * 1024;
 pub struct DocWeight {
     /// The document's winning revision is a tombstone.
     pub deleted: bool,
-    /// Bytes of the file that are there for this document's present bodies and attachments.
+    /// Bytes of the file that are there for this document: present bodies, attachments and index entries.
     pub active_bytes: u64,
     /// Bytes of the same as the user sees them (JSON text, attachments uncompressed).
     pub external_bytes: u64,
@@ -176,6 +179,47 @@ impl StreamRef {
         Some(StreamRef { index, len: u64::from_le_bytes(len.try_into().ok()?) })
     }
 }
+
+/// A stream in the store that no edit refers to yet. While it or a clone of it lives, compaction keeps the
+/// stream, and [`Transaction::place`] says where it is now.
+#[derive(Clone, Debug)]
+pub struct StagedStream {
+    place: Arc<Mutex<StreamRef>>,
+}
+
+impl StagedStream {
+    pub(crate) fn new(at: StreamRef) -> Self {
+        StagedStream { place: Arc::new(Mutex::new(at)) }
+    }
+
+    /// Length of the stream in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.at().len
+    }
+
+    pub(crate) fn at(&self) -> StreamRef {
+        *self.place.lock()
+    }
+
+    /// It was copied into the file that takes the place of the one it was in.
+    pub(crate) fn moved(&self, to: StreamRef) {
+        *self.place.lock() = to;
+    }
+
+    /// Whether nobody but the caller holds it.
+    pub(crate) fn is_forgotten(&self) -> bool {
+        Arc::strong_count(&self.place) == 1
+    }
+}
+
+impl PartialEq for StagedStream {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.place, &other.place)
+    }
+}
+
+impl Eq for StagedStream {}
 
 /// Bytes read from a snapshot: borrowed from the mapped file or the snapshot's memory where possible.
 #[derive(Debug)]
@@ -342,6 +386,9 @@ pub trait Snapshot: Send + Sync {
     fn blob(&self, at: BlobRef) -> Result<Value<'_>>;
     /// A stream. The reader keeps what it needs of the snapshot.
     fn stream(&self, at: StreamRef) -> Result<Box<dyn StreamReader>>;
+    /// A stream that another document is to share, held until an edit refers to it. `None` if a
+    /// compaction has replaced the file that this snapshot reads; [`share`] copies the stream then.
+    fn stage(&self, at: StreamRef) -> Result<Option<StagedStream>>;
 }
 
 /// The view and the pen of one edit. Reads see the latest state: everything committed, everything done
@@ -376,6 +423,11 @@ pub trait Transaction {
     fn put_blob(&mut self, bytes: &[u8]) -> Result<BlobRef>;
     /// A blob, also one written by this group and not yet in the file.
     fn blob(&self, at: BlobRef) -> Result<Value<'_>>;
+    /// Where a stream is that was staged ahead of this edit: the reference for the values it writes. It
+    /// holds for this edit only, since a compaction may come before the next.
+    fn place(&self, staged: &StagedStream) -> StreamRef {
+        staged.at()
+    }
 }
 
 /// A stream on its way into the store. Its bytes are in the file when [`StreamWriter::finish`] returns,
@@ -385,7 +437,7 @@ pub trait StreamWriter: Send {
     /// Appends bytes.
     fn write(&mut self, bytes: &[u8]) -> Result<()>;
     /// Ends the stream.
-    fn finish(self: Box<Self>) -> Result<StreamRef>;
+    fn finish(self: Box<Self>) -> Result<StagedStream>;
 }
 
 /// What an edit does. It runs once, on the thread of the group's leader, and must not block. `false`
@@ -447,8 +499,60 @@ pub trait Store: Send + Sync {
     /// Brings the trees up to date with the commits, so that the next opening has nothing to replay, and
     /// gives back space prepared ahead. Called when a database goes idle and at shutdown.
     fn checkpoint(&self) -> Result<()>;
-    /// Refuses every later edit with [`Error::Closed`]; snapshots stay readable.
+    /// Copies what is live into a new file, which takes the place of the old one. Reading and writing go
+    /// on meanwhile; snapshots taken before stay readable. Stores without garbage do nothing.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] while another compaction of this store runs, [`Error::NoRoom`] if the disk could
+    /// not take the copy, [`Error::Cancelled`], those of the job and of the disk. The store is then as it
+    /// was.
+    fn compact(&self, _job: &mut dyn Compaction, _watch: Watch<'_>) -> Result<Compacted> {
+        Ok(Compacted::default())
+    }
+    /// Whether the disk has room for a compaction, which asks for itself when it begins.
+    ///
+    /// # Errors
+    /// [`Error::NoRoom`], those of the disk.
+    fn check_compaction_room(&self) -> Result<()> {
+        Ok(())
+    }
+    /// Refuses every later edit with [`Error::Closed`]; snapshots stay readable. A compaction under way
+    /// ends first, without effect.
     fn close(&self);
+}
+
+/// Stages a stream that `snapshot` shows, so that another document can share it.
+///
+/// # Errors
+/// Those of reading it, and of writing it anew where that is necessary.
+pub fn share(
+    store: &Arc<dyn Store>,
+    snapshot: &dyn Snapshot,
+    at: StreamRef,
+) -> Result<StagedStream> {
+    const PIECE_BYTES: usize = 64 * 1024;
+    if let Some(staged) = snapshot.stage(at)? {
+        return Ok(staged);
+    }
+    let mut reader = snapshot.stream(at)?;
+    let mut writer = Arc::clone(store).stream()?;
+    let mut piece = vec![0; PIECE_BYTES];
+    loop {
+        match reader.read(&mut piece) {
+            Ok(0) => return writer.finish(),
+            Ok(len) => writer.write(piece.get(..len).unwrap_or_default())?,
+            Err(error) => return Err(stream_error(error)),
+        }
+    }
+}
+
+/// The store's error inside that of a [`StreamReader`].
+fn stream_error(error: std::io::Error) -> Error {
+    error.downcast::<Error>().unwrap_or_else(|source| Error::Io {
+        operation: "read a stream of",
+        path: "the database".into(),
+        source,
+    })
 }
 
 /// Runs an edit and waits until it is durable.

@@ -9,6 +9,7 @@
 mod common;
 
 use std::{
+    cell::RefCell,
     collections::BTreeMap,
     path::Path,
     sync::{
@@ -17,7 +18,7 @@ use std::{
     },
 };
 
-use common::{Act, Effect, Model, Random, bytes, perform, write_stream};
+use common::{Act, Effect, Model, Random, Rewriter, bytes, decode, perform, plain, write_stream};
 use parking_lot::Mutex;
 use settee_storage::{
     Direction, Error, FileStore, KeyRange, Options, ReadBy, Result, Snapshot, Store,
@@ -35,6 +36,8 @@ fn options(log: u64) -> Options {
         checkpoint_memory_bytes: log * 3,
         // Small, so that edits run past it, too.
         max_prepare_bytes: 8192,
+        // Small, so that compactions take several rounds.
+        compact_pause_bytes: 200,
         read_by: ReadBy::Pread,
         identity: Some([3; 32]),
         cache_bytes: 64 * 1024,
@@ -52,12 +55,13 @@ enum Step {
     Stream(usize),
     AbandonedStream(usize),
     Checkpoint,
+    Compact,
     Reopen,
 }
 
 fn workload(seed: u64) -> Vec<Step> {
     let mut random = Random(seed);
-    let step = |random: &mut Random| match random.below(12) {
+    let step = |random: &mut Random| match random.below(13) {
         0..=5 => {
             let acts = |random: &mut Random| {
                 let count = 1 + random.below(6);
@@ -70,6 +74,7 @@ fn workload(seed: u64) -> Vec<Step> {
         8 => Step::AbandonedStream(270_000),
         9 => Step::Checkpoint,
         10 => Step::Reopen,
+        11 => Step::Compact,
         _ => Step::Stream(300_000 * random.below(2) as usize),
     };
     (0..24).map(|_| step(&mut random)).collect()
@@ -125,22 +130,33 @@ impl Run {
             Step::Edits(edits) => self.commit(edits.clone()),
             Step::Stream(len) => {
                 let content = bytes(self.random.next(), *len);
-                let at = write_stream(&self.store(), &content, &mut self.random)?;
+                let staged = write_stream(&self.store(), &content, &mut self.random)?;
                 let key = format!("stream {}", self.model.streams.len()).into_bytes();
-                self.model.streams.push((at, content));
-                let put = Act::PutKey { meta: false, key, value: at.to_bytes().to_vec() };
-                let committed = self.commit(vec![vec![put]]);
-                if committed.is_err() {
-                    self.model.streams.pop();
-                }
-                committed
+                self.commit(vec![vec![Act::Attach { key, staged, content }]])
             }
             Step::AbandonedStream(len) => {
                 let mut writer = self.store().stream()?;
                 writer.write(&bytes(1, *len))
             }
             Step::Checkpoint => self.store().checkpoint(),
+            Step::Compact => self.compact(),
             Step::Reopen => self.reopen(),
+        }
+    }
+
+    /// Compacts, with edits in between wherever the compaction looks up.
+    fn compact(&mut self) -> Result<()> {
+        let store = self.store();
+        let run = RefCell::new((&mut *self, None));
+        let compacted = store.compact(&mut Rewriter, &|_| {
+            let (run, failure) = &mut *run.borrow_mut();
+            let acts = (0..2).map(|_| Act::random(&mut run.random, 30)).collect();
+            *failure = run.commit(vec![acts]).err();
+            failure.is_none()
+        });
+        match run.into_inner().1 {
+            Some(error) => Err(error),
+            None => compacted.map(drop),
         }
     }
 
@@ -222,12 +238,12 @@ fn contents(snapshot: &dyn Snapshot) -> (u64, Rows, Keys, Keys) {
     let mut rows = Rows::new();
     let mut cursor = snapshot.docs(&KeyRange::all(), Direction::Forward, false).unwrap();
     while let Some(row) = cursor.next().unwrap() {
-        rows.insert(row.id.to_vec(), (row.seq, row.value.to_vec()));
+        rows.insert(row.id.to_vec(), (row.seq, decode(row.value).1.to_vec()));
     }
     let keys = |mut cursor: Box<dyn settee_storage::LocalCursor + '_>| {
         let mut keys = Keys::new();
         while let Some((key, value)) = cursor.next().unwrap() {
-            keys.insert(key.to_vec(), value.to_vec());
+            keys.insert(key.to_vec(), plain(key, value).to_vec());
         }
         keys
     };
@@ -530,7 +546,7 @@ fn a_full_disk_is_survived_without_reopening() {
             }
             match run.step(step) {
                 Ok(()) => {}
-                Err(Error::Full { .. }) => {
+                Err(Error::Full { .. } | Error::NoRoom { .. }) => {
                     refused += 1;
                     run.check();
                 }

@@ -8,9 +8,9 @@ mod common;
 
 use std::{io::Read, path::Path, sync::Arc};
 
-use common::{Act, Model, Random, bytes, write_stream};
+use common::{Act, Model, Random, bytes, compact, decode, plain, write_stream};
 use settee_storage::{
-    Direction, Error, FileStore, KeyRange, Options, ReadBy, Result, Snapshot, Store,
+    Direction, Error, FileStore, KeyRange, Options, ReadBy, Result, Snapshot, Store, StreamRef,
     disk::{Disk, MemoryDisk, OpenMode, read_exact_at, write_all_at},
 };
 
@@ -32,8 +32,8 @@ struct Specimen {
     history: Vec<Model>,
 }
 
-/// Commits, checkpoints and streams in a file of some 20 KB.
-fn specimen(closed: bool) -> Specimen {
+/// Commits, checkpoints and streams in a file of some 20 KB, possibly compacted after so many rounds.
+fn specimen(closed: bool, compact_after: Option<u64>) -> Specimen {
     let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
     let file_store = FileStore::create(Arc::clone(&disk), Path::new(PATH), options()).unwrap();
     let store: Arc<dyn Store> = file_store;
@@ -44,13 +44,15 @@ fn specimen(closed: bool) -> Specimen {
         let mut acts: Vec<_> = (0..3).map(|_| Act::random(&mut random, 12)).collect();
         if round % 5 == 4 {
             let content = bytes(round, 900);
-            let at = write_stream(&store, &content, &mut random).unwrap();
-            let (meta, key) = (false, b"stream".to_vec());
-            acts.push(Act::PutKey { meta, key, value: at.to_bytes().to_vec() });
-            model.streams.push((at, content));
+            let staged = write_stream(&store, &content, &mut random).unwrap();
+            let key = format!("stream {round}").into_bytes();
+            acts.push(Act::Attach { key, staged, content });
         }
         model.update(&store, acts).unwrap();
         history.push(model.clone());
+        if compact_after == Some(round) {
+            compact(store.as_ref()).unwrap();
+        }
     }
     if closed {
         store.checkpoint().unwrap();
@@ -88,12 +90,14 @@ fn check(snapshot: &dyn Snapshot, model: &Model) -> bool {
     let mut all = snapshot.seq() == model.seq;
     assert!(all, "sequence {} instead of {}", snapshot.seq(), model.seq);
     for (id, doc) in &model.docs {
-        let read = snapshot
-            .doc(id)
-            .map(|entry| entry.map(|entry| (entry.seq, entry.weight, entry.value.to_vec())));
+        let entry = snapshot.doc(id);
+        let at = entry.as_ref().ok().and_then(|entry| decode(&entry.as_ref()?.value).0);
+        let read = entry.map(|entry| {
+            entry.map(|entry| (entry.seq, entry.weight, decode(&entry.value).1.to_vec()))
+        });
         all &= right(read, &Some((doc.seq, doc.weight, doc.by_id.clone())), "a document");
-        if let Some((at, bytes)) = &doc.blob {
-            all &= right(snapshot.blob(*at).map(|blob| blob.to_vec()), bytes, "a blob");
+        if let (Some(at), Some(bytes)) = (at, &doc.blob) {
+            all &= right(snapshot.blob(at).map(|blob| blob.to_vec()), bytes, "a blob");
         }
     }
     let counts = model.docs.values().fold(Default::default(), |sum, doc| {
@@ -104,12 +108,14 @@ fn check(snapshot: &dyn Snapshot, model: &Model) -> bool {
     all &= right(snapshot.count_docs(&up_to_the_end), &counts, "counts");
     all &= check_cursors(snapshot, model);
     for (key, value) in &model.locals {
-        let read = snapshot.local(key).map(|value| value.map(|value| value.to_vec()));
+        let read = snapshot.local(key).map(|value| value.map(|value| plain(key, &value).to_vec()));
         all &= right(read, &Some(value.clone()), "a local value");
     }
-    for (at, content) in &model.streams {
+    for (key, content) in &model.streams {
         let mut read = Vec::new();
-        match snapshot.stream(*at).map(|mut reader| reader.read_to_end(&mut read)) {
+        let Ok(stored) = snapshot.local(key) else { continue };
+        let at = StreamRef::from_bytes(&stored.expect("a stream's key")).unwrap();
+        match snapshot.stream(at).map(|mut reader| reader.read_to_end(&mut read)) {
             Ok(Ok(_)) => assert!(read == *content, "a stream"),
             Ok(Err(_)) | Err(Error::Corrupt { .. }) => all = false,
             Err(other) => panic!("{other}"),
@@ -126,7 +132,7 @@ fn check_cursors(snapshot: &dyn Snapshot, model: &Model) -> bool {
         let mut rows = Vec::new();
         let mut cursor = snapshot.docs(&KeyRange::all(), Direction::Forward, false)?;
         while let Some(row) = cursor.next()? {
-            rows.push((row.seq, row.id.to_vec(), row.value.to_vec()));
+            rows.push((row.seq, row.id.to_vec(), decode(row.value).1.to_vec()));
         }
         Ok(rows)
     };
@@ -190,7 +196,7 @@ fn flip_everywhere(specimen: &Specimen, closed: bool) -> Tally {
 
 #[test]
 fn a_flipped_bit_in_a_closed_file_never_changes_what_is_read() {
-    let specimen = specimen(true);
+    let specimen = specimen(true, None);
     let tally = flip_everywhere(&specimen, true);
     assert_eq!(tally.last_commit_lost, 0);
     assert!(tally.unharmed > 0 && tally.refused > 0 && tally.read_errors > 0, "{tally:?}");
@@ -198,7 +204,7 @@ fn a_flipped_bit_in_a_closed_file_never_changes_what_is_read() {
 
 #[test]
 fn a_flipped_bit_in_a_file_that_was_not_closed_costs_at_most_the_last_commit() {
-    let specimen = specimen(false);
+    let specimen = specimen(false, None);
     let tally = flip_everywhere(&specimen, false);
     assert!(
         tally.unharmed > 0 && tally.refused > 0 && tally.read_errors > 0,
@@ -207,10 +213,24 @@ fn a_flipped_bit_in_a_file_that_was_not_closed_costs_at_most_the_last_commit() {
     assert!(tally.last_commit_lost > 0, "{tally:?}");
 }
 
+/// What compaction made is as safe as what commits made: the file it has just finished, without one
+/// commit of its own, too.
+#[test]
+fn a_flipped_bit_in_a_compacted_file_never_changes_what_is_read() {
+    for (closed, compact_after, may_lose) in
+        [(true, 8, false), (false, 13, false), (false, 11, true)]
+    {
+        let specimen = specimen(closed, Some(compact_after));
+        let tally = flip_everywhere(&specimen, !may_lose);
+        assert_eq!(tally.last_commit_lost > 0, may_lose, "{tally:?}");
+        assert!(tally.unharmed > 0 && tally.refused > 0 && tally.read_errors > 0, "{tally:?}");
+    }
+}
+
 /// A file cut at any length opens as an earlier state, or not at all.
 #[test]
 fn a_file_that_was_cut_short_shows_an_earlier_state() {
-    let specimen = specimen(false);
+    let specimen = specimen(false, None);
     let mut seen = 0;
     for len in (0..specimen.bytes.len()).step_by(7) {
         match open(&specimen.bytes[..len]) {
@@ -225,7 +245,8 @@ fn a_file_that_was_cut_short_shows_an_earlier_state() {
                 // Local edits take no sequence, so several states may share one; documents decide.
                 let state = state.expect("no such state was ever committed");
                 for (id, doc) in &state.docs {
-                    assert_eq!(&snapshot.doc(id).unwrap().unwrap().value[..], &doc.by_id[..]);
+                    let entry = snapshot.doc(id).unwrap().unwrap();
+                    assert_eq!(decode(&entry.value).1, &doc.by_id[..]);
                 }
                 seen += 1;
             }

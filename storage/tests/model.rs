@@ -7,12 +7,13 @@ mod common;
 
 use std::{path::Path, sync::Arc};
 
-use common::{Act, Effect, GroupEdit, Model, Random, bytes, perform, submit_group, write_stream};
+use common::{
+    Act, Effect, GroupEdit, Model, Random, bytes, compact, perform, submit_group, write_stream,
+};
 use proptest::prelude::*;
 use settee_storage::{
     FileStore, Options, ReadBy, Store,
     disk::{Disk, MemoryDisk, RealDisk},
-    update,
 };
 
 #[derive(Clone, Debug)]
@@ -33,6 +34,10 @@ enum Step {
         len: usize,
     },
     Checkpoint,
+    /// A compaction, with a snapshot held open.
+    Compact {
+        seed: u64,
+    },
     /// The store is dropped and opened again.
     Reopen,
     /// The same, after a checkpoint.
@@ -48,6 +53,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => (any::<u64>(), 1u64..8).prop_map(|(seed, edits)| Step::Group { seed, edits }),
         1 => (any::<u64>(), 0usize..600_000).prop_map(|(seed, len)| Step::Stream { seed, len }),
         1 => Just(Step::Checkpoint),
+        1 => any::<u64>().prop_map(|seed| Step::Compact { seed }),
         1 => Just(Step::Reopen),
         1 => Just(Step::CloseAndReopen),
         1 => any::<u64>().prop_map(|seed| Step::Check { seed }),
@@ -89,17 +95,17 @@ impl Run {
             Step::Group { seed, edits } => self.group(&store, *seed, *edits),
             Step::Stream { seed, len } => {
                 let content = bytes(*seed, *len);
-                let at = write_stream(&store, &content, &mut Random(*seed)).unwrap();
-                let acts = [Act::PutKey {
-                    meta: false,
-                    key: b"stream".to_vec(),
-                    value: at.to_bytes().to_vec(),
-                }];
-                let effects = update(&store, move |edit| perform(edit, &acts)).unwrap();
-                self.model.absorb(&effects);
-                self.model.streams.push((at, content));
+                let staged = write_stream(&store, &content, &mut Random(*seed)).unwrap();
+                let key = format!("stream {seed}").into_bytes();
+                self.model.update(&store, vec![Act::Attach { key, staged, content }]).unwrap();
             }
             Step::Checkpoint => store.checkpoint().unwrap(),
+            Step::Compact { seed } => {
+                let snapshot = store.snapshot().unwrap();
+                compact(store.as_ref()).unwrap();
+                // The one taken before goes on showing the same, from the file that has no name any more.
+                self.model.check(snapshot.as_ref(), &mut Random(*seed));
+            }
             Step::Reopen => self.reopen(),
             Step::CloseAndReopen => {
                 store.checkpoint().unwrap();

@@ -104,8 +104,13 @@ fn a_file_that_was_not_closed_is_replayed_and_its_loose_ends_are_cut() {
         store.checkpoint().unwrap();
         put(&store, "b");
         let content = bytes(1, 600_000);
-        let at = write_stream(&store, &content, &mut Random(1)).unwrap();
-        update(&store, move |edit| edit.put_local(b"stream", &at.to_bytes())).unwrap();
+        let staged = write_stream(&store, &content, &mut Random(1)).unwrap();
+        let at = update(&store, move |edit| {
+            let at = edit.place(&staged);
+            edit.put_local(b"stream", &at.to_bytes())?;
+            Ok(at)
+        })
+        .unwrap();
         let end = store.sizes().file_bytes;
         // Nobody refers to this one.
         write_stream(&store, &content, &mut Random(2)).unwrap();

@@ -239,9 +239,12 @@ fn streams_of_all_sizes_come_back_and_can_be_sought(new: NewStore) {
     let sizes = [0, 1, 1000, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK, 5 * CHUNK + 77];
     for (number, size) in sizes.into_iter().enumerate() {
         let content = bytes(number as u64, size);
-        let at = write_stream(&store, &content, &mut random).unwrap();
-        assert_eq!(at.len, size as u64);
-        update(&store, move |edit| edit.put_local(&[number as u8], &at.to_bytes())).unwrap();
+        let staged = write_stream(&store, &content, &mut random).unwrap();
+        assert_eq!(staged.bytes(), size as u64);
+        let put = move |edit: &mut dyn Transaction| {
+            edit.put_local(&[number as u8], &edit.place(&staged).to_bytes())
+        };
+        update(&store, put).unwrap();
         let snapshot = store.snapshot().unwrap();
         let stored = snapshot.local(&[number as u8]).unwrap().unwrap();
         let at = StreamRef::from_bytes(&stored).unwrap();
@@ -262,8 +265,13 @@ fn streams_may_be_written_side_by_side(new: NewStore) {
             scope.spawn(move || {
                 let mut random = Random(number);
                 let content = bytes(number, 700_000);
-                let at = write_stream(store, &content, &mut random).unwrap();
-                update(store, move |edit| edit.put_local(&[1], &at.to_bytes())).unwrap();
+                let staged = write_stream(store, &content, &mut random).unwrap();
+                let at = update(store, move |edit| {
+                    let at = edit.place(&staged);
+                    edit.put_local(&[1], &at.to_bytes())?;
+                    Ok(at)
+                })
+                .unwrap();
                 let snapshot = store.snapshot().unwrap();
                 check_stream(snapshot.as_ref(), at, &content, &mut random);
             });

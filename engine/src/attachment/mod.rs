@@ -16,7 +16,11 @@ pub use read::{AttachmentReader, FoundAttachment};
 pub use settings::{AttachmentSettings, DEFAULT_MAX_ATTACHMENT_BYTES};
 pub use stage::{AttachmentWriter, StageOptions};
 
-use crate::document::{AttachmentPlace, Encoding};
+use std::sync::Arc;
+
+use settee_storage::StagedStream;
+
+use crate::document::Encoding;
 
 /// An attachment whose bytes are in the store, waiting for the document that will refer to them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,5 +34,14 @@ pub struct StagedAttachment {
     /// Length of the bytes when decoded.
     pub identity_len: u64,
     /// Where the stored bytes are.
-    pub place: AttachmentPlace,
+    pub place: StagedPlace,
+}
+
+/// Where the bytes of a staged attachment are. Both survive a compaction of the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StagedPlace {
+    /// Here: they are few, and will be written with the document.
+    Memory(Arc<[u8]>),
+    /// In the store.
+    Stream(StagedStream),
 }

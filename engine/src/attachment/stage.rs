@@ -9,10 +9,10 @@ use std::{
 use flate2::write::MultiGzDecoder;
 use settee_storage::StreamWriter;
 
-use super::{AttachmentSettings, StagedAttachment, digest::Hasher, gzip::Compressor};
+use super::{AttachmentSettings, StagedAttachment, StagedPlace, digest::Hasher, gzip::Compressor};
 use crate::{
     database::Database,
-    document::{AttachmentPlace, Encoding},
+    document::Encoding,
     error::{Error, LengthMismatch, Result},
     name,
 };
@@ -181,7 +181,7 @@ impl AttachmentWriter {
         if self.options.md5.is_some_and(|announced| announced != sent && announced != digest) {
             return Err(Error::Md5Mismatch);
         }
-        let place = AttachmentPlace::Stream(stored.stream.finish()?);
+        let place = StagedPlace::Stream(stored.stream.finish()?);
         Ok(StagedAttachment { digest, encoding, stored_len: stored.len, identity_len, place })
     }
 }

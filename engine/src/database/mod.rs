@@ -30,6 +30,7 @@ pub use settings::{
 pub use subscription::Subscription;
 
 use crate::{
+    compaction::Gauge,
     design::DesignCache,
     error::Result,
     name::DESIGN_PREFIX,
@@ -71,6 +72,8 @@ pub struct Database {
     looks_up_first: AtomicBool,
     pub(crate) designs: DesignCache,
     pub(crate) views: Views,
+    /// Whether compacting it might pay.
+    pub(crate) gauge: Gauge,
     pub(crate) shared: Arc<Shared>,
 }
 
@@ -116,6 +119,7 @@ impl Database {
             looks_up_first: AtomicBool::new(true),
             designs: DesignCache::default(),
             views,
+            gauge: Gauge::default(),
             shared,
         });
         let (on_commit, itself) = (Arc::clone(&database.notifier), Arc::downgrade(&database));
@@ -123,6 +127,7 @@ impl Database {
             on_commit.publish(seq);
             if let Some(database) = itself.upgrade() {
                 database.shared.background.touched(&database);
+                database.consider_compaction();
             }
         }));
         Ok(database)

@@ -17,6 +17,7 @@ pub use range::NameRange;
 
 use crate::{
     attachment::AttachmentSettings,
+    compaction::{Channel, ChannelStatus},
     database::{DEFAULT_SECURITY, Database, Props, Subscription},
     error::{Error, Result},
     javascript::JsSettings,
@@ -101,13 +102,17 @@ impl Databases {
     }
 
     pub(crate) fn over(stores: Box<dyn Stores>, options: Options) -> Arc<Self> {
-        Arc::new(Databases {
+        let databases = Arc::new(Databases {
             stores,
             catalog: Catalog::default(),
             slots: Slots::new(options.open_databases),
             fixed_identity: options.store.identity,
             shared: Shared::new(options.default_security.into(), options.attachments),
-        })
+        });
+        let weak = Arc::downgrade(&databases);
+        let open = move |name: &str| weak.upgrade()?.get(name).ok();
+        databases.shared.compactions.open_by(Box::new(open));
+        databases
     }
 
     /// Replaces the settings for attachments written from now on.
@@ -134,6 +139,17 @@ impl Databases {
     /// anybody writes there.
     pub fn set_write_hook(&self, name: &str, hook: Arc<dyn WriteHook>) {
         self.shared.hooks.set(name, hook);
+    }
+
+    /// Replaces the reasons for which databases are compacted by themselves. At first there are none.
+    pub fn set_compaction_channels(&self, channels: Vec<Channel>) {
+        self.shared.compactions.set_channels(channels);
+    }
+
+    /// What these channels do now.
+    #[must_use]
+    pub fn compaction_channels(&self) -> Vec<ChannelStatus> {
+        self.shared.compactions.status()
     }
 
     /// What runs in the background.
@@ -211,13 +227,14 @@ impl Databases {
             if !self.is_there(name)? {
                 return Err(Error::DatabaseNotFound);
             }
+            // First, so that a compaction under way does not bring the file back.
+            if let Some(database) = open.take() {
+                database.shut();
+            }
             self.stores.remove(name)?;
             self.shared.securities.forget(name);
             self.catalog.note(name, false);
             self.end_waits(name);
-            if let Some(database) = open.take() {
-                database.shut();
-            }
             // The database is gone whatever becomes of these: another one of its name makes its own.
             let _ = self.stores.index_place(name).clear();
             Ok(())
@@ -251,6 +268,14 @@ impl Databases {
     /// # Errors
     /// Those of the store.
     pub fn close(&self) -> Result<()> {
+        self.shared.compactions.stop();
+        let outcome = self.close_open();
+        self.shared.compactions.join();
+        // One that a compaction had just opened.
+        outcome.and(self.close_open())
+    }
+
+    fn close_open(&self) -> Result<()> {
         let mut outcome = Ok(());
         for database in self.slots.drain() {
             let checkpointed = database.checkpoint();

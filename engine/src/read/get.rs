@@ -1,16 +1,19 @@
 //! Single documents: the winner, a named revision, several of them, and copies to edit.
 
-use settee_storage::Seq;
+use std::sync::Arc;
+
+use settee_storage::{Seq, share};
 
 use super::{
     Reader,
     found::{FoundDocument, Meta},
 };
 use crate::{
-    attachment::{FoundAttachment, StagedAttachment},
+    attachment::{FoundAttachment, StagedAttachment, StagedPlace},
     database::{GetOptions, ShowOptions},
     document::{
-        AttachmentRecord, AttachmentSource, Body, DocHead, Document, IncomingAttachment, Winner,
+        AttachmentPlace, AttachmentRecord, AttachmentSource, Body, DocHead, Document,
+        IncomingAttachment, Winner,
     },
     error::{Absence, Error, Result},
     name::DocKind,
@@ -162,7 +165,7 @@ impl Reader {
             (Error::NotFound(_), Some(_)) => Error::NotFound(Absence::Revision),
             (error, _) => error,
         };
-        let stub = |record: AttachmentRecord| (record, AttachmentSource::Stub);
+        let stub = |record: AttachmentRecord| Ok((record, AttachmentSource::Stub));
         let options = GetOptions { rev: rev.cloned(), ..GetOptions::default() };
         let found = self.get(id, &options).map_err(missing_rev)?;
         let mut document = self.draft(&found, id, stub)?;
@@ -181,23 +184,36 @@ impl Reader {
                 encoding: record.encoding,
                 stored_len: record.stored_len,
                 identity_len: record.identity_len,
-                place: record.place,
+                place: self.stage(record.place)?,
             };
-            (record, AttachmentSource::Copied(staged))
+            Ok((record, AttachmentSource::Copied(staged)))
         };
         let options = GetOptions { rev: rev.cloned(), ..GetOptions::default() };
         self.draft(&self.get(id, &options)?, to, shared)
+    }
+
+    /// Holds an attachment's stored bytes for another document, whatever becomes of this one meanwhile.
+    fn stage(&self, place: AttachmentPlace) -> Result<StagedPlace> {
+        Ok(match place {
+            AttachmentPlace::Blob(at) => {
+                StagedPlace::Memory(Arc::from(&self.snapshot.blob(at)?[..]))
+            }
+            AttachmentPlace::Stream(at) => {
+                StagedPlace::Stream(share(&self.database.store, &*self.snapshot, at)?)
+            }
+        })
     }
 
     fn draft(
         &self,
         found: &FoundDocument<'_>,
         id: &str,
-        source: impl Fn(AttachmentRecord) -> (AttachmentRecord, AttachmentSource),
+        source: impl Fn(AttachmentRecord) -> Result<(AttachmentRecord, AttachmentSource)>,
     ) -> Result<Document> {
-        let attachments = found.attachments().cloned().map(source).map(|(record, source)| {
+        let attachments = found.attachments().cloned().map(|record| {
+            let (record, source) = source(record)?;
             let AttachmentRecord { name, content_type, revpos, .. } = record;
-            IncomingAttachment { name, content_type, revpos: Some(revpos), source }
+            Ok(IncomingAttachment { name, content_type, revpos: Some(revpos), source })
         });
         Ok(Document {
             id: id.to_owned(),
@@ -205,7 +221,7 @@ impl Reader {
             history: Vec::new(),
             deleted: found.deleted(),
             body: Body::from_stored(found.body().to_vec()),
-            attachments: attachments.collect(),
+            attachments: attachments.collect::<Result<_>>()?,
         })
     }
 }

@@ -420,20 +420,31 @@ impl Scratch {
         self.by_seq.clear();
         entry::put_doc(tree, &leaves, &mut self.by_id)?;
         entry::put_change(tree, &leaves, &mut self.by_seq)?;
-        let weight = weight(tree, &leaves);
+        let weight = weight(tree, &leaves, id.as_bytes(), [&self.by_id, &self.by_seq]);
         Ok(transaction.put_doc(id.as_bytes(), weight, &self.by_id, &self.by_seq)?)
     }
 }
 
 /// What a document with this tree adds to the counts.
-pub(crate) fn weight_of(tree: &RevTree) -> DocWeight {
-    weight(tree, &tree.leaves())
+pub(crate) fn weight_of(id: &[u8], tree: &RevTree) -> Result<DocWeight> {
+    let leaves = tree.leaves();
+    let (mut by_id, mut by_seq) = (Vec::new(), Vec::new());
+    entry::put_doc(tree, &leaves, &mut by_id)?;
+    entry::put_change(tree, &leaves, &mut by_seq)?;
+    Ok(weight(tree, &leaves, id, [&by_id, &by_seq]))
 }
 
-/// What a document adds to the counts: its leaves' bodies and attachments.
-fn weight(tree: &RevTree, leaves: &[NodeIndex]) -> DocWeight {
+/// What a document adds to the counts: its leaves' bodies and attachments, and its rows in the two
+/// indexes. Without the rows, a file of small documents would seem to be mostly garbage for ever.
+pub(crate) fn weight(
+    tree: &RevTree,
+    leaves: &[NodeIndex],
+    id: &[u8],
+    rows: [&Vec<u8>; 2],
+) -> DocWeight {
     let deleted = leaves.first().is_some_and(|winner| tree.is_deleted(*winner));
-    let mut weight = DocWeight { deleted, ..DocWeight::default() };
+    let row_bytes = rows.iter().map(|row| (row.len() + id.len()) as u64).sum();
+    let mut weight = DocWeight { deleted, active_bytes: row_bytes, external_bytes: 0 };
     for stored in leaves.iter().filter_map(|leaf| tree.stored(*leaf)) {
         weight.active_bytes += stored.active_bytes;
         weight.external_bytes += stored.external_bytes;
@@ -499,7 +510,7 @@ fn place(
     let place = match (same_bytes, attachment.source) {
         (Some(record), _) => record.place,
         (None, Source::Bytes(bytes)) => AttachmentPlace::Blob(transaction.put_blob(&bytes)?),
-        (None, Source::Placed(place)) => place,
+        (None, Source::Placed(staged)) => AttachmentPlace::Stream(transaction.place(&staged)),
         (None, Source::Stub) => return Err(Error::Damaged("attachment")),
     };
     Ok(AttachmentRecord {

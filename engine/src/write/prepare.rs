@@ -3,16 +3,18 @@
 
 use std::sync::Arc;
 
+use settee_storage::StagedStream;
+
 use super::{
     MAX_EDIT_BYTES, WriteMode,
     hook::{self, PendingWrite},
     local, validate,
 };
 use crate::{
-    attachment::{StageOptions, StagedAttachment, digest, gzip},
+    attachment::{StageOptions, StagedAttachment, StagedPlace, digest, gzip},
     caller::Caller,
     database::Database,
-    document::{AttachmentPlace, AttachmentSource, Body, Document, Encoding, IncomingAttachment},
+    document::{AttachmentSource, Body, Document, Encoding, IncomingAttachment},
     error::{Error, Result},
     name::DocKind,
     revision::{AttachmentDigest, Rev, RevId, revision_id},
@@ -64,9 +66,9 @@ pub(super) enum Source {
     /// With the parent revision.
     Stub,
     /// Here, to be written with the edit.
-    Bytes(Vec<u8>),
+    Bytes(Arc<[u8]>),
     /// In the store already.
-    Placed(AttachmentPlace),
+    Placed(StagedStream),
 }
 
 /// Stored bytes of an attachment sent inline up to which they are written with the edit; longer ones
@@ -256,7 +258,10 @@ impl PreparedAttachment {
         self.encoding = staged.encoding;
         self.stored_len = staged.stored_len;
         self.identity_len = staged.identity_len;
-        self.source = Source::Placed(staged.place);
+        self.source = match staged.place {
+            StagedPlace::Memory(bytes) => Source::Bytes(bytes),
+            StagedPlace::Stream(stream) => Source::Placed(stream),
+        };
     }
 
     fn take_inline(&mut self, database: &Arc<Database>, bytes: Vec<u8>) -> Result<()> {
@@ -282,7 +287,7 @@ impl PreparedAttachment {
         };
         self.digest = digest::md5(&stored);
         self.stored_len = stored.len() as u64;
-        self.source = Source::Bytes(stored);
+        self.source = Source::Bytes(stored.into());
         Ok(())
     }
 }

@@ -42,6 +42,17 @@ validate_host = false
 enable = false
 port = 6984
 
+[smoosh]
+db_channels = upgrade_dbs,ratio_dbs,slack_dbs
+
+[smoosh.ratio_dbs]
+priority = ratio
+min_priority = 2.0
+
+[smoosh.slack_dbs]
+priority = slack
+min_priority = 536870912
+
 [chttpd_auth]
 timeout = 600
 allow_persistent_cookies = true

@@ -14,6 +14,7 @@ mod accounts;
 mod browser;
 mod catalog;
 mod check;
+mod compaction;
 mod cors;
 mod defaults;
 mod file;

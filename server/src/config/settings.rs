@@ -111,6 +111,8 @@ pub struct Settings {
     pub compression_level: u32,
     /// `[attachments] compressible_types`.
     pub compressible_types: String,
+    /// `[smoosh]` and its channels: when databases are compacted by themselves.
+    pub compaction_channels: Vec<settee_engine::compaction::Channel>,
     /// `[csp] attachments_header_value`, unless `[csp] attachments_enable=false`.
     pub attachments_csp: Option<String>,
     /// `[csp] showlist_header_value`, unless `[csp] showlist_enable=false`.
@@ -254,6 +256,7 @@ impl Settings {
             compressible_types: Options { layers, sections: &["attachments"] }
                 .text("compressible_types")
                 .unwrap_or_default(),
+            compaction_channels: super::compaction::channels(layers)?,
             attachments_csp: Options { layers, sections: &["csp"] }.csp("attachments")?,
             showlist_csp: Options { layers, sections: &["csp"] }.csp("showlist")?,
             max_purged_revisions: Options { layers, sections: &["purge"] }

@@ -54,6 +54,12 @@ impl From<&Error> for Failure {
             Error::Unauthorized(_) => Self::unauthorized(reason),
             Error::MissingKey(_) => Self::not_found(reason),
             Error::JavaScript(error) => from_function(error),
+            Error::Overloaded(_) => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "service_unavailable", reason)
+            }
+            Error::Storage(settee_storage::Error::NoRoom { .. }) => {
+                Self::new(StatusCode::INSUFFICIENT_STORAGE, "insufficient_storage", reason)
+            }
             other => from_trouble(other),
         }
     }

@@ -99,7 +99,7 @@ pub(crate) fn info_value(database: &Database) -> Result<serde_json::Value, Failu
         "doc_del_count": info.doc_del_count,
         "doc_count": info.doc_count,
         "disk_format_version": DISK_FORMAT_VERSION,
-        "compact_running": false,
+        "compact_running": database.compact_running(),
         "cluster": {"q": props.q, "n": 1, "w": 1, "r": 1},
     }))
 }
@@ -127,6 +127,13 @@ pub(crate) async fn ensure_full_commit(request: &mut Request, database: &Arc<Dat
     request.require_json_type()?;
     let started = database.instance_start_time().to_string();
     Ok(Reply::value(201, &json!({"ok": true, "instance_start_time": started})))
+}
+
+/// POST `/{db}/_compact`: answered at once, done in the background.
+pub(crate) async fn compact(request: &mut Request, database: &Arc<Database>) -> Outcome {
+    request.require_json_type()?;
+    database.start_compaction()?;
+    Ok(Reply::ok(202))
 }
 
 /// GET `/{db}/_shards`: the ranges that `q` would cut the database into, all on this node.

@@ -185,10 +185,7 @@ async fn maintenance(request: &mut Request, database: &Arc<Database>, first: &[u
         (b"_ensure_full_commit", Method::Post) => {
             database::ensure_full_commit(request, database).await
         }
-        (b"_compact", Method::Post) => {
-            request.require_json_type()?;
-            Err(Failure::not_built("compaction is"))
-        }
+        (b"_compact", Method::Post) => database::compact(request, database).await,
         (b"_view_cleanup", Method::Post) => view::clean_up(database).await,
         (b"_sync_shards", Method::Post) => Ok(Reply::ok(202)),
         (b"_ensure_full_commit" | b"_compact" | b"_view_cleanup" | b"_sync_shards", _) => {

@@ -23,11 +23,11 @@ use std::{
 
 use super::{
     frame::{FrameBuffer, Kind, payload_offset},
+    generation::{Generation, LastCommit},
     layer::{Bounds, DocRecord, Layer},
     record::{CheckpointRecord, Roots},
     rows::{self, SumCounts},
     state::{State, Trees},
-    store::{FileStore, LastCommit},
     tail::{Appender, Position, Tail},
 };
 use crate::{
@@ -53,7 +53,7 @@ pub(super) struct Freeze {
     counts: Counts,
 }
 
-impl FileStore {
+impl Generation {
     /// How badly a checkpoint is needed: 0 not, 1 due, 2 and more: the edits should wait for it.
     pub(super) fn checkpoint_pressure(&self) -> u64 {
         let writer = self.writer.lock();
@@ -205,7 +205,7 @@ impl FileStore {
 }
 
 /// The sums in the trees, and those kept from edit to edit, come about in different ways and must agree.
-fn check_counts(trees: &Trees, counts: Counts) -> Result<()> {
+pub(super) fn check_counts(trees: &Trees, counts: Counts) -> Result<()> {
     let agree = trees.by_id().total()? == counts && trees.by_seq().total()? == counts.documents();
     if agree {
         return Ok(());
@@ -229,7 +229,7 @@ fn change_row(record: &DocRecord) -> Vec<u8> {
 
 /// Collects nodes into frames. A node's place is known when it is appended, because the append lock is
 /// held from the first node of a frame until the frame is written.
-struct FrameSink<'t> {
+pub(super) struct FrameSink<'t> {
     tail: &'t Tail,
     appender: Option<Appender<'t>>,
     frame: FrameBuffer,
@@ -239,7 +239,7 @@ struct FrameSink<'t> {
 }
 
 impl<'t> FrameSink<'t> {
-    fn new(tail: &'t Tail) -> Self {
+    pub(super) fn new(tail: &'t Tail) -> Self {
         let frame = FrameBuffer::new();
         FrameSink { tail, appender: None, frame, written: None, finished: false }
     }
@@ -260,7 +260,7 @@ impl<'t> FrameSink<'t> {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<()> {
+    pub(super) fn finish(mut self) -> Result<()> {
         self.flush()?;
         self.finished = true;
         Ok(())

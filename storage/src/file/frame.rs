@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!    0   8  magic, derived from the file's salt
-//!    8   1  kind: 1 chunk, 2 nodes, 3 commit, 4 checkpoint
+//!    8   1  kind: 1 chunk, 2 nodes, 3 commit, 4 checkpoint, 5 blobs
 //!    9   3  zeros
 //!   12   4  length of the payload in bytes
 //!   16   8  offset of this frame in the file
@@ -40,6 +40,8 @@ pub(crate) enum Kind {
     Commit,
     /// The roots of the trees.
     Checkpoint,
+    /// What compaction copied: blobs, chunks of streams and their lists, back to back.
+    Blobs,
 }
 
 impl Kind {
@@ -49,6 +51,7 @@ impl Kind {
             Kind::Nodes => 2,
             Kind::Commit => 3,
             Kind::Checkpoint => 4,
+            Kind::Blobs => 5,
         }
     }
 
@@ -58,6 +61,7 @@ impl Kind {
             2 => Kind::Nodes,
             3 => Kind::Commit,
             4 => Kind::Checkpoint,
+            5 => Kind::Blobs,
             _ => return None,
         })
     }

@@ -177,6 +177,10 @@ impl Layer {
         self.docs.get(id)
     }
 
+    pub(super) fn change(&self, seq: Seq) -> Option<&Option<Arc<DocRecord>>> {
+        self.changes.get(&seq)
+    }
+
     pub(super) fn key(&self, key: &[u8]) -> Option<&Option<Key>> {
         self.keys.get(key)
     }

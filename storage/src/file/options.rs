@@ -18,6 +18,9 @@ pub struct Options {
     pub read_by: ReadBy,
     /// Bytes of verified nodes kept where there is no map.
     pub cache_bytes: usize,
+    /// Bytes of edits for which writers may be made to wait at the end of a compaction, when the new file
+    /// takes the place of the old one. What is more is copied before, while they go on.
+    pub compact_pause_bytes: u64,
     /// The salt and creation id of a new file, for runs that must be reproducible. `None`: random.
     pub identity: Option<[u8; 32]>,
 }
@@ -30,6 +33,7 @@ impl Default for Options {
             max_prepare_bytes: 16 * 1024 * 1024,
             read_by: ReadBy::Auto,
             cache_bytes: 4 * 1024 * 1024,
+            compact_pause_bytes: 1024 * 1024,
             identity: None,
         }
     }

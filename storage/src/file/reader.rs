@@ -88,6 +88,11 @@ impl Readers {
         Readers { file: Arc::new(RawFile { path, file }), cache, by }
     }
 
+    /// The file, to be read without verification.
+    pub(super) fn raw(&self) -> &dyn File {
+        self.file.file.as_ref()
+    }
+
     /// A reader for a file that is durable up to `end`.
     pub(crate) fn reader(&self, end: u64) -> Result<Arc<dyn Reader>> {
         let mapped = match self.by {

@@ -7,20 +7,25 @@
 //! * Beyond every durable mark seen, the rest was never acknowledged: a torn tail. It is cut off.
 //! * Below a durable mark, bytes are damaged that were on disk once. That is refused.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use super::{
     Options, Recovery,
     frame::{Chain, FrameHeader, Keys, Kind},
+    generation::{self, Generation, LastCommit},
     head::Head,
-    header::{self, FIRST_FRAME, HEADER_BYTES, Identity, Refusal},
+    header::{self, FIRST_FRAME, HEADER_BYTES, Header, Identity, Refusal},
     layer::Layer,
     ops,
     reader::{ReadBy, Readers},
     record::{CheckpointRecord, CommitHead, Roots},
     scan::Scan,
+    staging::Staging,
     state::{State, Trees, View},
-    store::{FileStore, LastCommit, Opened},
+    store::FileStore,
     tail::{Position, Tail},
 };
 use crate::{
@@ -31,6 +36,8 @@ use crate::{
 
 /// What a new file is called until it is complete.
 const UNFINISHED_SUFFIX: &str = ".new";
+/// What the copy is called that a compaction makes, until it takes the place of the file.
+const COMPACT_SUFFIX: &str = ".compact";
 
 impl FileStore {
     /// Makes a new database file. It has its name only when it is complete and durable.
@@ -43,16 +50,14 @@ impl FileStore {
         if disk.exists(path).map_err(io("look up"))? {
             return Err(Error::AlreadyExists { path: path.to_path_buf() });
         }
-        let mut unfinished = path.as_os_str().to_owned();
-        unfinished.push(UNFINISHED_SUFFIX);
-        let unfinished = Path::new(&unfinished);
+        let unfinished = &with_suffix(path, UNFINISHED_SUFFIX);
         let file = begin_file(disk.as_ref(), unfinished, path)?;
-        let identity = new_identity(&options, path)?;
-        write_all_at(file.as_ref(), &header::encode(&identity), 0).map_err(io("write"))?;
+        let header = Header { identity: new_identity(&options, path)?, base: 0 };
+        write_all_at(file.as_ref(), &header::encode(&header), 0).map_err(io("write"))?;
         file.sync_all().map_err(io("sync"))?;
         disk.rename(unfinished, path).map_err(io("rename"))?;
         sync_folder(disk.as_ref(), path)?;
-        Self::found(&disk, path, options, file, identity)
+        Self::found(&disk, path, options, file, header)
     }
 
     /// Opens a database file. [`FileStore::recovery`] says what was found.
@@ -63,8 +68,16 @@ impl FileStore {
     pub fn open(disk: Arc<dyn Disk>, path: &Path, options: Options) -> Result<Arc<Self>> {
         let file = open_existing(disk.as_ref(), path, OpenMode::Write)?;
         take_lock(file.as_ref(), path)?;
-        let identity = read_header(file.as_ref(), path)?;
-        Self::found(&disk, path, options, file, identity)
+        let header = read_header(file.as_ref(), path)?;
+        // What a compaction that did not come to its end left behind.
+        let unfinished = compact_path(path);
+        let io = |operation| move |source| io_error(operation, path, source);
+        if disk.exists(&unfinished).map_err(io("look beside"))? {
+            disk.remove(&unfinished).map_err(io("remove what a compaction left beside"))?;
+        }
+        // Whoever created or compacted the file may have been killed before its name was durable.
+        sync_folder(disk.as_ref(), path)?;
+        Self::found(&disk, path, options, file, header)
     }
 
     /// Starts from a file whose header was read or written.
@@ -73,15 +86,19 @@ impl FileStore {
         path: &Path,
         options: Options,
         file: Arc<dyn File>,
-        identity: Identity,
+        header: Header,
     ) -> Result<Arc<Self>> {
         // Readers have a descriptor of their own, so that the lock, which belongs to the writer's, goes
         // when the store is closed although snapshots are still being read.
         let reading =
             disk.open(path, OpenMode::Read).map_err(|source| io_error("open", path, source))?;
+        if read_header(reading.as_ref(), path)? != header {
+            // A compaction by another process put another file in its place before we had the lock.
+            return Err(Error::Locked { path: path.to_path_buf() });
+        }
         let path: Arc<Path> = path.into();
-        let keys = Keys::new(&identity);
-        let replay = Replay::run(&path, &file, &reading, &keys)?;
+        let keys = Keys::new(&header.identity);
+        let replay = Replay::run(&path, &file, &reading, &keys, header.base)?;
         let Replay { start, found, end_of_data } = replay;
         let end = found.position.end;
         let cut = cut_and_sync(&path, file.as_ref(), end)?;
@@ -91,24 +108,32 @@ impl FileStore {
         let readers =
             Readers::new(Arc::clone(&path), reading, options.read_by, options.cache_bytes);
         let reader = readers.reader(end)?;
-        let trees = Trees { path: Arc::clone(&path), roots: start.roots, reader };
-        Ok(FileStore::start(Opened {
+        let staging = Arc::<Staging>::default();
+        let trees = Trees {
+            path: Arc::clone(&path),
+            roots: start.roots,
+            reader,
+            staging: Arc::clone(&staging),
+        };
+        let recovery = Recovery {
+            commits_replayed: found.last.number - start.last.number,
+            bytes_replayed: found.log_bytes,
+            bytes_cut,
+            zeros_cut: cut.saturating_sub(bytes_cut),
+        };
+        let generation = Generation::new(generation::Found {
             path,
             options,
             tail,
             readers,
             state: State { head: found.head, frozen: None, trees },
+            staging,
             last: found.last,
             checkpoint: start.checkpoint,
             checkpointed: start.last.number,
             log_bytes: found.log_bytes,
-            recovery: Recovery {
-                commits_replayed: found.last.number - start.last.number,
-                bytes_replayed: found.log_bytes,
-                bytes_cut,
-                zeros_cut: cut.saturating_sub(bytes_cut),
-            },
-        }))
+        });
+        Ok(FileStore::start(Arc::clone(disk), generation, recovery))
     }
 }
 
@@ -128,8 +153,8 @@ fn take_lock(file: &dyn File, path: &Path) -> Result<()> {
     }
 }
 
-/// Opens the unfinished file of a creation, locked. One left by a crash is removed first.
-fn begin_file(disk: &dyn Disk, unfinished: &Path, path: &Path) -> Result<Arc<dyn File>> {
+/// Opens the unfinished file of a creation or compaction, locked. One left by a crash is removed first.
+pub(super) fn begin_file(disk: &dyn Disk, unfinished: &Path, path: &Path) -> Result<Arc<dyn File>> {
     let io = |operation| move |source| io_error(operation, unfinished, source);
     if disk.exists(unfinished).map_err(io("look up"))? {
         let left = disk.open(unfinished, OpenMode::Write).map_err(io("open"))?;
@@ -141,7 +166,7 @@ fn begin_file(disk: &dyn Disk, unfinished: &Path, path: &Path) -> Result<Arc<dyn
     Ok(file)
 }
 
-fn new_identity(options: &Options, path: &Path) -> Result<Identity> {
+pub(super) fn new_identity(options: &Options, path: &Path) -> Result<Identity> {
     let mut bytes = [0; 32];
     match options.identity {
         Some(identity) => bytes = identity,
@@ -155,12 +180,24 @@ fn new_identity(options: &Options, path: &Path) -> Result<Identity> {
     Ok(Identity { salt, creation })
 }
 
+/// What a file is called that compaction has not finished.
+pub(super) fn compact_path(path: &Path) -> PathBuf {
+    with_suffix(path, COMPACT_SUFFIX)
+}
+
+/// The path with something behind its name.
+pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
 pub(super) fn sync_folder(disk: &dyn Disk, path: &Path) -> Result<()> {
     let folder = path.parent().unwrap_or(Path::new(""));
     disk.sync_dir(folder).map_err(|source| io_error("sync the folder of", path, source))
 }
 
-pub(super) fn read_header(file: &dyn File, path: &Path) -> Result<Identity> {
+pub(super) fn read_header(file: &dyn File, path: &Path) -> Result<Header> {
     let format = |what: String| Error::Format { path: path.to_path_buf(), what };
     let mut block = vec![0; HEADER_BYTES];
     match read_exact_at(file, &mut block, 0) {
@@ -236,11 +273,12 @@ impl Replay {
         file: &Arc<dyn File>,
         reading: &Arc<dyn File>,
         keys: &Keys,
+        base: u64,
     ) -> Result<Self> {
         let len = file.len().map_err(|source| io_error("measure", path, source))?;
         let scan = Scan::new(path, file.as_ref(), keys, len);
         let end_of_data = scan.end_of_data()?;
-        let mut walk = Walk { path, keys, reading, scan };
+        let mut walk = Walk { path, keys, reading, scan, base };
         let mut below = end_of_data;
         loop {
             let start = walk.find_start(below)?;
@@ -260,6 +298,8 @@ struct Walk<'w> {
     keys: &'w Keys,
     reading: &'w Arc<dyn File>,
     scan: Scan<'w>,
+    /// The checkpoint that the file begins with, 0 for none.
+    base: u64,
 }
 
 /// A commit or checkpoint that is sound in itself.
@@ -273,7 +313,20 @@ impl Walk<'_> {
         Error::Corrupt { path: self.path.to_path_buf(), offset, what }
     }
 
-    /// The beginning, for files without a checkpoint.
+    /// Where the file begins: with the checkpoint of a compaction, or empty.
+    fn beginning(&mut self, durable: u64) -> Result<Start> {
+        if self.base == 0 {
+            return Ok(self.genesis(durable));
+        }
+        match self.anchor(self.base)? {
+            Some(Anchor::Checkpoint(record)) => {
+                let end = self.base + 1;
+                Ok(start_at(self.base, &record, durable.max(end)))
+            }
+            _ => Err(self.corrupt(self.base, "the checkpoint that the compacted file begins with")),
+        }
+    }
+
     fn genesis(&self, durable: u64) -> Start {
         Start {
             checkpoint: 0,
@@ -288,6 +341,9 @@ impl Walk<'_> {
     /// Looks backwards for an anchor and the checkpoint it names.
     fn find_start(&mut self, mut below: u64) -> Result<Start> {
         while let Some(frame) = self.scan.previous_frame(below)? {
+            if frame.offset <= self.base {
+                break;
+            }
             // A chunk or node frame tells where the last anchor is.
             let at = if frame.kind.is_anchor() { frame.offset } else { frame.anchor };
             let (checkpoint, durable) = match self.anchor(at)? {
@@ -299,7 +355,7 @@ impl Walk<'_> {
                 }
             };
             if checkpoint == 0 {
-                return Ok(self.genesis(durable));
+                return self.beginning(durable);
             }
             match self.anchor(checkpoint)? {
                 Some(Anchor::Checkpoint(record)) => {
@@ -314,7 +370,7 @@ impl Walk<'_> {
                 _ => below = checkpoint,
             }
         }
-        Ok(self.genesis(0))
+        self.beginning(0)
     }
 
     fn anchor(&mut self, offset: u64) -> Result<Option<Anchor>> {
@@ -329,7 +385,7 @@ impl Walk<'_> {
                 durable: head.durable,
             }),
             Kind::Checkpoint => CheckpointRecord::decode(payload).map(Anchor::Checkpoint),
-            Kind::Chunk | Kind::Nodes => None,
+            Kind::Chunk | Kind::Nodes | Kind::Blobs => None,
         })
     }
 
@@ -409,7 +465,8 @@ impl Walk<'_> {
         let (path, reading) = (Arc::clone(self.path), Arc::clone(self.reading));
         let readers = Readers::new(path, reading, ReadBy::Pread, CACHE_BYTES);
         let reader = readers.reader(start.last.end)?;
-        Ok(Trees { path: Arc::clone(self.path), roots: start.roots, reader })
+        let (path, roots) = (Arc::clone(self.path), start.roots);
+        Ok(Trees { path, roots, reader, staging: Arc::default() })
     }
 }
 

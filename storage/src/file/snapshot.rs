@@ -12,7 +12,7 @@ use crate::{
     error::Result,
     store::{
         BlobRef, ChangeCursor, Counts, Direction, DocCursor, DocEntry, KeyRange, LocalCursor, Seq,
-        Snapshot, StreamReader, StreamRef, Value,
+        Snapshot, StagedStream, StreamReader, StreamRef, Value,
     },
 };
 
@@ -93,5 +93,9 @@ impl Snapshot for State {
 
     fn stream(&self, at: StreamRef) -> Result<Box<dyn StreamReader>> {
         Ok(Box::new(stream::ChunkReader::open(&self.trees, at)?))
+    }
+
+    fn stage(&self, at: StreamRef) -> Result<Option<StagedStream>> {
+        Ok(self.trees.staging.stage(at))
     }
 }

@@ -9,10 +9,11 @@ use super::{
     reader::Reader,
     record::Roots,
     rows::{self, NumberDocs, Space, SumCounts},
+    staging::Staging,
 };
 use crate::{
     error::{Error, Result},
-    store::{Counts, DocEntry, KeyRange, Value},
+    store::{Counts, DocEntry, KeyRange, Seq, Value},
     tree::{CountEntries, Tree},
 };
 
@@ -22,6 +23,8 @@ pub(super) struct Trees {
     pub(super) path: Arc<Path>,
     pub(super) roots: Roots,
     pub(super) reader: Arc<dyn Reader>,
+    /// Where streams of this file are staged.
+    pub(super) staging: Arc<Staging>,
 }
 
 impl Trees {
@@ -106,6 +109,18 @@ impl<'v> View<'v> {
         let Some(row) = self.trees.by_id().get(id)?.map(Value::from) else { return Ok(None) };
         let (seq, weight, at) = rows::decode_doc(&row).ok_or_else(|| self.trees.bad_row())?;
         Ok(Some(DocEntry { seq, weight, value: skip_front(row, at) }))
+    }
+
+    /// The value of the change with this sequence.
+    pub(super) fn change(self, seq: Seq) -> Result<Option<Value<'v>>> {
+        if let Some(change) = self.layers().find_map(|layer| layer.change(seq)) {
+            return Ok(change.as_ref().map(|record| Value::Borrowed(record.by_seq())));
+        }
+        let row = self.trees.by_seq().get(&rows::seq_key(seq))?.map(Value::from);
+        let Some(row) = row else { return Ok(None) };
+        let (_, value) = rows::decode_change(&row).ok_or_else(|| self.trees.bad_row())?;
+        let at = row.len() - value.len();
+        Ok(Some(skip_front(row, at)))
     }
 
     pub(super) fn key(self, space: Space, key: &[u8]) -> Result<Option<Value<'v>>> {

@@ -15,18 +15,15 @@ use parking_lot::{Mutex, RwLock};
 
 use super::{
     Options, Recovery,
-    checkpoint::Freeze,
-    frame::{Chain, FrameBuffer, Kind},
-    head::Head,
+    compact::Drag,
+    generation::{Generation, Writer},
     queue::{Duty, Queue, Waiting},
-    reader::Readers,
-    record::CommitHead,
-    state::State,
     stream::ChunkWriter,
-    tail::{Appender, Placed, Tail},
     transaction::Group,
 };
 use crate::{
+    compaction::{Compacted, Compaction, Watch},
+    disk::Disk,
     error::{Error, Result},
     store::{Done, Edit, Leader, Listener, Receipt, Snapshot, Store, StoreSizes, StreamWriter},
 };
@@ -54,107 +51,45 @@ const GROUPS_PER_LEADER: u32 = 16;
 /// # Ok::<(), settee_storage::Error>(())
 /// ```
 pub struct FileStore {
+    pub(super) disk: Arc<dyn Disk>,
     pub(super) path: Arc<Path>,
     pub(super) options: Options,
-    pub(super) tail: Tail,
-    pub(super) readers: Readers,
-    pub(super) state: ArcSwap<State>,
-    pub(super) writer: Mutex<Writer>,
-    /// Held by whoever runs a checkpoint.
-    pub(super) checkpointing: Mutex<()>,
+    /// The file that is read and written now.
+    pub(super) current: ArcSwap<Generation>,
+    /// Held by whoever compacts.
+    pub(super) compacting: Mutex<()>,
+    /// See [`Drag`].
+    pub(super) drag: Drag,
     queue: Queue,
     listener: RwLock<Option<Listener>>,
     closed: AtomicBool,
     recovery: Recovery,
 }
 
-/// What the next commit continues from. Its lock is held for a whole group, from the first edit until
-/// the new state is published, so that whoever takes it finds no commit half-way.
-#[derive(Debug)]
-pub(super) struct Writer {
-    /// The last commit.
-    pub(super) last: LastCommit,
-    /// Offset of the checkpoint that later commits build on, 0 if none.
-    pub(super) checkpoint: u64,
-    /// Number of the last commit that is in the trees.
-    pub(super) checkpointed: u64,
-    /// Where a checkpoint that has not finished froze the edits.
-    pub(super) freeze: Option<Freeze>,
-    /// Bytes of commits since the last freeze.
-    pub(super) log_bytes: u64,
-    /// No automatic checkpoint before there are this many: the last one failed.
-    pub(super) not_before_log_bytes: u64,
-    pub(super) frame: FrameBuffer,
-}
-
-impl Writer {
-    /// The fixed part of the commit to come, up to what its edits decide.
-    fn next_commit(&self, appender: &Appender<'_>, durable: u64) -> CommitHead {
-        CommitHead {
-            number: self.last.number + 1,
-            previous: self.last.offset,
-            checkpoint: self.checkpoint,
-            durable,
-            chain: appender.position().chain,
-            seq: 0,
-            ops_len: 0,
-            ops: 0,
-        }
-    }
-}
-
-/// The newest commit in the file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct LastCommit {
-    /// From 1; 0 if there is none.
-    pub(super) number: u64,
-    /// Its frame's offset, 0 if there is none.
-    pub(super) offset: u64,
-    /// Where its frame ends, or the walk from a checkpoint begins; the first frame's place if there is
-    /// neither.
-    pub(super) end: u64,
-    /// The chain there.
-    pub(super) chain: Chain,
-}
-
-/// An opened file, from creation or recovery.
-pub(super) struct Opened {
-    pub(super) path: Arc<Path>,
-    pub(super) options: Options,
-    pub(super) tail: Tail,
-    pub(super) readers: Readers,
-    pub(super) state: State,
-    pub(super) last: LastCommit,
-    pub(super) checkpoint: u64,
-    pub(super) checkpointed: u64,
-    pub(super) log_bytes: u64,
-    pub(super) recovery: Recovery,
-}
-
 impl FileStore {
-    pub(super) fn start(opened: Opened) -> Arc<Self> {
-        let writer = Writer {
-            last: opened.last,
-            checkpoint: opened.checkpoint,
-            checkpointed: opened.checkpointed,
-            freeze: None,
-            log_bytes: opened.log_bytes,
-            not_before_log_bytes: 0,
-            frame: FrameBuffer::new(),
-        };
+    pub(super) fn start(
+        disk: Arc<dyn Disk>,
+        generation: Arc<Generation>,
+        recovery: Recovery,
+    ) -> Arc<Self> {
         Arc::new(FileStore {
-            path: opened.path,
-            options: opened.options,
-            tail: opened.tail,
-            readers: opened.readers,
-            state: ArcSwap::from_pointee(opened.state),
-            writer: Mutex::new(writer),
-            checkpointing: Mutex::new(()),
+            disk,
+            path: Arc::clone(&generation.path),
+            options: generation.options,
+            current: ArcSwap::new(generation),
+            compacting: Mutex::new(()),
+            drag: Drag::default(),
             queue: Queue::default(),
             listener: RwLock::new(None),
             closed: AtomicBool::new(false),
-            recovery: opened.recovery,
+            recovery,
         })
+    }
+
+    /// The file that is read and written now. It may be replaced at any time; what must not miss that
+    /// looks at [`Writer::replaced`](super::generation::Writer) under the writer's lock.
+    pub(super) fn generation(&self) -> Arc<Generation> {
+        self.current.load_full()
     }
 
     /// The file.
@@ -173,36 +108,38 @@ impl FileStore {
     /// them.
     #[must_use]
     pub fn overlay_bytes(&self) -> usize {
-        let state = self.state.load();
-        state.view().layers().map(super::layer::Layer::memory).sum()
+        self.generation().overlay_bytes()
     }
 
-    pub(super) fn tail(&self) -> &Tail {
-        &self.tail
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
     }
 
     fn check_open(&self) -> Result<()> {
-        if self.closed.load(Ordering::Acquire) {
+        if self.is_closed() {
             return Err(Error::Closed);
         }
-        self.tail.check()
+        self.generation().tail.check()
     }
 
     /// Serves edits until relieved or none waits.
     fn lead(&self, duty: Duty) {
         self.queue.begin(duty);
         for groups in 1u32.. {
+            let before = self.generation().tail.end();
             self.commit_group();
-            let pressure = self.checkpoint_pressure();
+            let generation = self.generation();
+            self.drag.pull(generation.tail.end().saturating_sub(before));
+            let pressure = generation.checkpoint_pressure();
             if pressure >= 2 {
                 // The edits outrun the checkpoints: they wait.
-                self.checkpoint_if_due();
+                generation.checkpoint_if_due();
             }
             if !self.queue.go_on(groups >= GROUPS_PER_LEADER || pressure > 0) {
                 break;
             }
         }
-        self.checkpoint_if_due();
+        self.generation().checkpoint_if_due();
     }
 
     /// Runs the edits that wait, makes them durable with one write and one sync, and tells their callers.
@@ -211,10 +148,11 @@ impl FileStore {
         let attempt = catch_unwind(AssertUnwindSafe(|| self.commit_edits(&mut outcomes)));
         let committed = attempt.unwrap_or_else(|_| {
             // A broken invariant: nothing is written on top of it, and nobody is left waiting.
-            self.tail.give_up();
-            Err(self.tail.poisoned_error())
+            let generation = self.generation();
+            generation.tail.give_up();
+            Err(generation.tail.poisoned_error())
         });
-        let seq = self.state.load().head.seq;
+        let seq = self.generation().seq();
         for (done, outcome) in outcomes {
             let outcome = match (outcome, &committed) {
                 (Err(error), _) => Err(error),
@@ -233,48 +171,35 @@ impl FileStore {
 
     /// `Ok(true)` if there was anything to commit.
     fn commit_edits(&self, outcomes: &mut Vec<(Done, Result<bool>)>) -> Result<bool> {
-        if let Err(error) = self.check_memory() {
-            self.refuse_waiting(outcomes);
-            return Err(error);
-        }
-        let writer = &mut *self.writer.lock();
-        let appender = match self.tail.lock() {
-            Ok(appender) => appender,
-            Err(error) => {
-                self.refuse_waiting(outcomes);
-                return Err(error);
+        let committed = loop {
+            let generation = self.generation();
+            let ready = generation.check_memory();
+            let mut writer = generation.writer.lock();
+            // Compaction may have come in between; then what happened to the old file means nothing.
+            if !writer.replaced {
+                break ready.and_then(|()| self.commit_to(&generation, &mut writer, outcomes));
             }
         };
-        let base = self.state.load_full();
-        let mut frame = std::mem::replace(&mut writer.frame, FrameBuffer::new());
-        let mut group = Group::new(&base, &mut frame, appender.position().end);
-        self.run_waiting(&mut group, outcomes);
-        let committed = if group.is_empty() {
-            Ok(None)
-        } else {
-            let head = group.finish(writer.next_commit(&appender, self.tail.durable()));
-            self.append_and_sync(writer, appender, &mut frame).map(|()| Some(head))
-        };
-        writer.frame = frame;
-        let Some(head) = committed? else { return Ok(false) };
-        self.publish(&base, head);
-        Ok(true)
+        if committed.is_err() && outcomes.is_empty() {
+            self.refuse_waiting(outcomes);
+        }
+        committed
     }
 
-    /// The one write and the one sync. The append lock is let go in between, for streams.
-    fn append_and_sync(
+    fn commit_to(
         &self,
+        generation: &Generation,
         writer: &mut Writer,
-        mut appender: Appender<'_>,
-        frame: &mut FrameBuffer,
-    ) -> Result<()> {
-        let placed = appender.append(Kind::Commit, frame)?;
-        drop(appender);
-        self.tail.sync()?;
-        let Placed { offset, end, chain } = placed;
-        writer.last = LastCommit { number: writer.last.number + 1, offset, end, chain };
-        writer.log_bytes += end - offset;
-        Ok(())
+        outcomes: &mut Vec<(Done, Result<bool>)>,
+    ) -> Result<bool> {
+        let head = generation.append_group(writer, |group| {
+            self.run_waiting(group, outcomes);
+            Ok(())
+        })?;
+        let Some(head) = head else { return Ok(false) };
+        generation.tail.sync()?;
+        generation.publish(head);
+        Ok(true)
     }
 
     fn run_waiting(&self, group: &mut Group<'_>, outcomes: &mut Vec<(Done, Result<bool>)>) {
@@ -296,25 +221,6 @@ impl FileStore {
             && let Some(Waiting { done, .. }) = self.queue.pop()
         {
             outcomes.push((done, Ok(false)));
-        }
-    }
-
-    /// Shows a committed head to new snapshots.
-    fn publish(&self, base: &State, head: Head) {
-        let mut next = State { head, frozen: base.frozen.clone(), trees: base.trees.clone() };
-        self.refresh_reader(&mut next);
-        self.state.store(Arc::new(next));
-    }
-
-    /// Lets a state's reader know how far the file is durable, or gives it a better one.
-    pub(super) fn refresh_reader(&self, state: &mut State) {
-        let durable = self.tail.durable();
-        if state.trees.reader.advance(durable) {
-            return;
-        }
-        // Without a new map the old one still serves: what it does not cover is read by `pread`.
-        if let Ok(reader) = self.readers.reader(durable) {
-            state.trees.reader = reader;
         }
     }
 }
@@ -345,7 +251,7 @@ fn repeat(error: &Error) -> Error {
 
 impl Store for FileStore {
     fn snapshot(&self) -> Result<Arc<dyn Snapshot>> {
-        Ok(self.state.load_full())
+        Ok(self.generation().state.load_full())
     }
 
     fn submit(self: Arc<Self>, edit: Edit, done: Done) -> Option<Leader> {
@@ -367,27 +273,43 @@ impl Store for FileStore {
     }
 
     fn sizes(&self) -> StoreSizes {
-        StoreSizes { file_bytes: self.tail.end() }
+        StoreSizes { file_bytes: self.generation().tail.end() }
+    }
+
+    fn compact(&self, job: &mut dyn Compaction, watch: Watch<'_>) -> Result<Compacted> {
+        self.check_open()?;
+        self.compact_now(job, watch)
+    }
+
+    fn check_compaction_room(&self) -> Result<()> {
+        self.check_room(&self.generation())
     }
 
     fn checkpoint(&self) -> Result<()> {
-        self.checkpoint_fully()
+        loop {
+            let generation = self.generation();
+            let outcome = generation.checkpoint_fully();
+            if outcome.is_ok() || !generation.staging.is_replaced() {
+                return outcome;
+            }
+        }
     }
 
     fn close(&self) {
         self.closed.store(true, Ordering::Release);
-        // A group under way finishes first.
-        let _writer = self.writer.lock();
-        self.tail.close();
+        // A compaction under way notices; a group under way finishes first.
+        let _no_compaction = self.compacting.lock();
+        let generation = self.generation();
+        let _writer = generation.writer.lock();
+        generation.tail.close();
     }
 }
 
 impl fmt::Debug for FileStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = self.state.load();
         f.debug_struct("FileStore")
             .field("path", &PathBuf::from(&*self.path))
-            .field("seq", &state.head.seq)
+            .field("seq", &self.generation().seq())
             .finish_non_exhaustive()
     }
 }

@@ -10,12 +10,14 @@ use std::{
 
 use super::{
     frame::{FrameBuffer, Kind, payload_offset},
+    generation::Generation,
     state::Trees,
     store::FileStore,
+    tail::Appender,
 };
 use crate::{
     error::{Error, Result},
-    store::{BlobRef, StreamRef, StreamWriter, Value},
+    store::{BlobRef, StagedStream, StreamRef, StreamWriter, Value},
 };
 
 /// Bytes of a chunk; only a stream's last may be shorter.
@@ -29,6 +31,8 @@ const SYNC_EVERY_BYTES: u64 = 32 * 1024 * 1024;
 /// A stream on its way into the file.
 pub(super) struct ChunkWriter {
     store: Arc<FileStore>,
+    /// The file that holds the chunks so far.
+    home: Arc<Generation>,
     buffer: FrameBuffer,
     chunks: Vec<BlobRef>,
     len: u64,
@@ -37,22 +41,79 @@ pub(super) struct ChunkWriter {
 
 impl ChunkWriter {
     pub(super) fn new(store: Arc<FileStore>) -> Self {
-        ChunkWriter { store, buffer: FrameBuffer::new(), chunks: Vec::new(), len: 0, unsynced: 0 }
+        let home = store.generation();
+        let buffer = FrameBuffer::new();
+        ChunkWriter { store, home, buffer, chunks: Vec::new(), len: 0, unsynced: 0 }
     }
 
     /// Appends the buffered bytes as a chunk and lists them.
     fn flush(&mut self) -> Result<()> {
         let crc = crc32fast::hash(self.buffer.payload());
         let len = chunk_len(self.buffer.payload_len());
-        let offset = self.store.tail().lock()?.append(Kind::Chunk, &mut self.buffer)?.offset;
+        let append = |writer: &mut Self, appender: &mut Appender<'_>| {
+            appender.append(Kind::Chunk, &mut writer.buffer)
+        };
+        let offset = self.append(append)?.offset;
         self.chunks.push(BlobRef { offset: payload_offset(offset), len, crc });
         self.buffer.clear(usize::MAX);
         self.unsynced += u64::from(len);
         if self.unsynced >= SYNC_EVERY_BYTES {
             self.unsynced = 0;
-            self.store.tail().sync()?;
+            match self.home.tail.sync() {
+                // Compaction has taken what is here into the next file.
+                Err(_) if self.home.staging.is_replaced() => {}
+                synced => synced?,
+            }
         }
         Ok(())
+    }
+
+    /// Appends to the file that is current, into which the chunks so far are copied first if they are in
+    /// another one.
+    fn append<T>(
+        &mut self,
+        append: impl FnOnce(&mut Self, &mut Appender<'_>) -> Result<T>,
+    ) -> Result<T> {
+        loop {
+            self.follow()?;
+            let home = Arc::clone(&self.home);
+            match home.tail.lock() {
+                Ok(mut appender) => return append(self, &mut appender),
+                Err(_) if home.staging.is_replaced() => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Goes on in the file that is current now.
+    fn follow(&mut self) -> Result<()> {
+        loop {
+            let current = self.store.generation();
+            if Arc::ptr_eq(&current, &self.home) {
+                return Ok(());
+            }
+            match self.copy_to(&current) {
+                Ok(chunks) => {
+                    self.chunks = chunks;
+                    self.home = current;
+                }
+                // That one is gone, too.
+                Err(_) if current.staging.is_replaced() => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn copy_to(&self, next: &Generation) -> Result<Vec<BlobRef>> {
+        let old = self.home.state.load_full();
+        let mut frame = FrameBuffer::new();
+        let copy = |chunk: &BlobRef| {
+            frame.clear(CHUNK_BYTES);
+            frame.bytes().extend_from_slice(&old.trees.reader.blob(*chunk)?);
+            let placed = next.tail.lock()?.append(Kind::Chunk, &mut frame)?;
+            Ok(BlobRef { offset: payload_offset(placed.offset), ..*chunk })
+        };
+        self.chunks.iter().map(copy).collect()
     }
 
     fn check_limit(&self, more: usize) -> Result<()> {
@@ -84,26 +145,45 @@ impl StreamWriter for ChunkWriter {
         Ok(())
     }
 
-    fn finish(mut self: Box<Self>) -> Result<StreamRef> {
+    fn finish(mut self: Box<Self>) -> Result<StagedStream> {
         let last_len = self.buffer.payload_len();
         let last_crc = crc32fast::hash(self.buffer.payload());
         // The last chunk's place is known only under the lock.
-        let store = Arc::clone(&self.store);
-        let mut appender = store.tail().lock()?;
-        let payload = payload_offset(appender.position().end);
-        if last_len > 0 {
-            self.chunks.push(BlobRef { offset: payload, len: chunk_len(last_len), crc: last_crc });
-        }
-        let list: Vec<u8> = self.chunks.iter().flat_map(|chunk| chunk.to_bytes()).collect();
-        let index = BlobRef {
-            offset: payload + last_len as u64,
-            len: chunk_len(list.len()),
-            crc: crc32fast::hash(&list),
-        };
-        self.buffer.bytes().extend_from_slice(&list);
-        appender.append(Kind::Chunk, &mut self.buffer)?;
-        Ok(StreamRef { index, len: self.len })
+        self.append(|writer, appender| {
+            let ChunkWriter { home, buffer, chunks, len, .. } = writer;
+            let payload = payload_offset(appender.position().end);
+            if last_len > 0 {
+                let len = chunk_len(last_len);
+                chunks.push(BlobRef { offset: payload, len, crc: last_crc });
+            }
+            let list: Vec<u8> = chunks.iter().flat_map(|chunk| chunk.to_bytes()).collect();
+            let index = BlobRef {
+                offset: payload + last_len as u64,
+                len: chunk_len(list.len()),
+                crc: crc32fast::hash(&list),
+            };
+            buffer.bytes().extend_from_slice(&list);
+            appender.append(Kind::Chunk, buffer)?;
+            // The file cannot be replaced while the lock is held.
+            home.staging.stage(StreamRef { index, len: *len }).ok_or(Error::Closed)
+        })
     }
+}
+
+/// The chunks of a stream.
+pub(super) fn chunk_list(trees: &Trees, at: StreamRef) -> Result<Vec<BlobRef>> {
+    let list = trees.reader.blob(at.index)?;
+    let bad = || Error::Corrupt {
+        path: trees.path.to_path_buf(),
+        offset: at.index.offset,
+        what: "a list of chunks does not add up to its stream",
+    };
+    let (parts, []) = list.as_chunks::<{ BlobRef::ENCODED_BYTES }>() else { return Err(bad()) };
+    let chunks: Option<Vec<_>> = parts.iter().map(|part| BlobRef::from_bytes(part)).collect();
+    let chunks = chunks.ok_or_else(bad)?;
+    let len = chunks.iter().fold(0u64, |len, chunk| len.saturating_add(u64::from(chunk.len)));
+    let plausible = len == at.len && chunks.iter().all(|chunk| chunk.len > 0);
+    if plausible { Ok(chunks) } else { Err(bad()) }
 }
 
 /// A stream being read. Keeps what it needs of the snapshot.
@@ -122,25 +202,13 @@ pub(super) struct ChunkReader {
 
 impl ChunkReader {
     pub(super) fn open(trees: &Trees, at: StreamRef) -> Result<Self> {
-        let list = trees.reader.blob(at.index)?;
-        let bad = || Error::Corrupt {
-            path: trees.path.to_path_buf(),
-            offset: at.index.offset,
-            what: "a list of chunks does not add up to its stream",
-        };
-        let (parts, []) = list.as_chunks::<{ BlobRef::ENCODED_BYTES }>() else { return Err(bad()) };
-        let chunks: Option<Vec<_>> = parts.iter().map(|part| BlobRef::from_bytes(part)).collect();
-        let chunks = chunks.ok_or_else(bad)?;
-        let mut starts = Vec::with_capacity(chunks.len());
-        let mut len = 0u64;
-        for chunk in &chunks {
-            starts.push(len);
-            len = len.saturating_add(u64::from(chunk.len));
-        }
-        let plausible = len == at.len && chunks.iter().all(|chunk| chunk.len > 0);
-        if !plausible {
-            return Err(bad());
-        }
+        let chunks = chunk_list(trees, at)?;
+        let starts = chunks.iter().scan(0u64, |end, chunk| {
+            let start = *end;
+            *end += u64::from(chunk.len);
+            Some(start)
+        });
+        let (starts, len) = (starts.collect(), at.len);
         let trees = trees.clone();
         Ok(ChunkReader { trees, chunks, starts, len, position: 0, copied: None, verified: None })
     }

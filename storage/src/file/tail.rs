@@ -59,7 +59,8 @@ pub(super) struct Position {
 pub(super) struct Tail {
     path: Arc<Path>,
     keys: Keys,
-    max_prepare_bytes: u64,
+    /// Most bytes of space ahead.
+    max_prepare_bytes: AtomicU64,
     state: Mutex<TailState>,
     syncing: Mutex<()>,
     /// Everything before this offset is on disk.
@@ -91,13 +92,22 @@ impl Tail {
         Tail {
             path,
             keys,
-            max_prepare_bytes,
+            max_prepare_bytes: AtomicU64::new(max_prepare_bytes),
             state: Mutex::new(TailState { file: Some(file), position, prepared }),
             syncing: Mutex::new(()),
             durable: AtomicU64::new(position.end),
             end: AtomicU64::new(position.end),
             poisoned: AtomicBool::new(false),
         }
+    }
+
+    /// From now on writes at most so many bytes of space ahead.
+    pub(super) fn set_max_prepare_bytes(&self, bytes: u64) {
+        self.max_prepare_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn keys(&self) -> &Keys {
+        &self.keys
     }
 
     /// Everything before this offset was synced.
@@ -231,6 +241,28 @@ impl Appender<'_> {
         }
     }
 
+    /// Refuses everything from now on; see [`Tail::give_up`].
+    pub(super) fn give_up(&mut self) {
+        self.tail.poison(&mut self.state);
+    }
+
+    /// Lets go of the file and with it of the writer's lock.
+    pub(super) fn close(mut self) {
+        self.state.file = None;
+    }
+
+    /// Writes the block in front of the frames and makes everything durable, length and all.
+    pub(super) fn write_header(&mut self, block: &[u8]) -> Result<()> {
+        let written =
+            write_all_at(self.file.as_ref(), block, 0).and_then(|()| self.file.sync_all());
+        if let Err(source) = written {
+            self.give_up();
+            return Err(self.tail.io_error("write the header of", source));
+        }
+        self.tail.durable.fetch_max(self.state.position.end, Ordering::AcqRel);
+        Ok(())
+    }
+
     /// Lets a thread that waits for the lock have it first.
     pub(super) fn release_fairly(self) {
         MutexGuard::unlock_fair(self.state);
@@ -255,7 +287,7 @@ impl Appender<'_> {
             return;
         }
         self.state.prepared = end;
-        let max = self.tail.max_prepare_bytes;
+        let max = self.tail.max_prepare_bytes.load(Ordering::Relaxed);
         let step = (end / PREPARE_PART).max(MIN_PREPARE_BYTES).min(max);
         let target = (end + step).next_multiple_of(4096).min(end + max);
         let mut at = end;

@@ -110,9 +110,13 @@ impl<'g> Group<'g> {
 
     fn put_key(&mut self, space: Space, key: &[u8], value: &[u8]) -> Result<()> {
         self.check(key, &[value])?;
-        let key = space.key(key);
-        self.ops.put_key(&key, Some(value));
-        self.head.layer.put_key(key.into(), Some(value.into()));
+        self.put_raw_key(&space.key(key), Some(value))
+    }
+
+    /// Writes or removes a key that has the byte of its space in front.
+    pub(super) fn put_raw_key(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<()> {
+        self.ops.put_key(key, value);
+        self.head.layer.put_key(key.into(), value.map(Into::into));
         Ok(())
     }
 
@@ -121,9 +125,7 @@ impl<'g> Group<'g> {
         if self.view().key(space, key)?.is_none() {
             return Ok(false);
         }
-        let key = space.key(key);
-        self.ops.put_key(&key, None);
-        self.head.layer.put_key(key.into(), None);
+        self.put_raw_key(&space.key(key), None)?;
         Ok(true)
     }
 }

@@ -17,8 +17,9 @@ use std::{
 
 use parking_lot::Mutex;
 use settee_storage::{
-    BlobRef, Counts, Direction, DocWeight, Error, KeyRange, Receipt, Result, Seq, Snapshot, Store,
-    StreamRef, Transaction, update,
+    BlobRef, Compacted, Compaction, Copier, Counts, Direction, DocWeight, Error, KeyRange,
+    NewDocument, OldDocument, Receipt, Result, Seq, Snapshot, StagedStream, Store, StreamRef,
+    Transaction, update,
 };
 
 /// A small random number generator (splitmix64), so that a seed means the same run everywhere.
@@ -57,10 +58,90 @@ pub fn bytes(seed: u64, len: usize) -> Vec<u8> {
 /// One thing an edit does.
 #[derive(Clone, Debug)]
 pub enum Act {
-    Put { id: Vec<u8>, deleted: bool, value: Vec<u8>, blob: Option<Vec<u8>> },
-    Remove { id: Vec<u8> },
-    PutKey { meta: bool, key: Vec<u8>, value: Vec<u8> },
-    RemoveKey { meta: bool, key: Vec<u8> },
+    Put {
+        id: Vec<u8>,
+        deleted: bool,
+        value: Vec<u8>,
+        blob: Option<Vec<u8>>,
+    },
+    Remove {
+        id: Vec<u8>,
+    },
+    PutKey {
+        meta: bool,
+        key: Vec<u8>,
+        value: Vec<u8>,
+    },
+    RemoveKey {
+        meta: bool,
+        key: Vec<u8>,
+    },
+    /// Refers to a stream under a local key that begins with [`STREAM`].
+    Attach {
+        key: Vec<u8>,
+        staged: StagedStream,
+        content: Vec<u8>,
+    },
+}
+
+/// Local keys that begin like this hold the reference to a stream.
+pub const STREAM: &[u8] = b"stream";
+
+/// A by-id value: the reference to a blob, if there is one, and the rest.
+fn encode(blob: Option<BlobRef>, value: &[u8]) -> Vec<u8> {
+    match blob {
+        Some(at) => [&[1], &at.to_bytes()[..], value].concat(),
+        None => [&[0], value].concat(),
+    }
+}
+
+/// Reads a by-id value back.
+pub fn decode(stored: &[u8]) -> (Option<BlobRef>, &[u8]) {
+    let (flag, rest) = stored.split_first().unwrap();
+    match flag {
+        0 => (None, rest),
+        _ => {
+            let (at, value) = rest.split_at(BlobRef::ENCODED_BYTES);
+            (BlobRef::from_bytes(at), value)
+        }
+    }
+}
+
+/// A local or meta value without what differs from one file to the next: of a reference, the length.
+pub fn plain<'v>(key: &[u8], value: &'v [u8]) -> &'v [u8] {
+    if key.starts_with(STREAM) { &value[BlobRef::ENCODED_BYTES..] } else { value }
+}
+
+/// One who knows what the values of these tests mean.
+#[derive(Debug, Default)]
+pub struct Rewriter;
+
+impl Compaction for Rewriter {
+    fn document(&mut self, old: OldDocument<'_>, copier: &mut dyn Copier) -> Result<NewDocument> {
+        let (blob, value) = decode(old.by_id);
+        let blob = match blob {
+            // Some are written anew, as those are that hold references.
+            Some(at) if at.len % 2 == 1 => {
+                Some(copier.rewrite(at, &mut |bytes, _| Ok(Some(bytes.to_vec())))?)
+            }
+            Some(at) => Some(copier.blob(at)?),
+            None => None,
+        };
+        let (by_id, by_seq) = (encode(blob, value), old.by_seq.to_vec());
+        Ok(NewDocument { weight: old.weight, by_id, by_seq })
+    }
+
+    fn key(&mut self, key: &[u8], value: &[u8], copier: &mut dyn Copier) -> Result<Vec<u8>> {
+        Ok(match key.starts_with(STREAM) {
+            true => copier.stream(StreamRef::from_bytes(value).unwrap())?.to_bytes().to_vec(),
+            false => value.to_vec(),
+        })
+    }
+}
+
+/// Compacts a store of these tests.
+pub fn compact(store: &dyn Store) -> Result<Compacted> {
+    store.compact(&mut Rewriter, &|_| true)
 }
 
 impl Act {
@@ -123,6 +204,7 @@ pub enum Effect {
     Removed { id: Vec<u8>, was_there: bool, seq: Seq },
     PutKey { meta: bool, key: Vec<u8>, value: Vec<u8> },
     RemovedKey { meta: bool, key: Vec<u8>, was_there: bool },
+    Attached { key: Vec<u8>, content: Vec<u8> },
 }
 
 /// A document as the model knows it.
@@ -130,9 +212,10 @@ pub enum Effect {
 pub struct Doc {
     pub seq: Seq,
     pub weight: DocWeight,
+    /// Without the reference to the blob.
     pub by_id: Vec<u8>,
     pub by_seq: Vec<u8>,
-    pub blob: Option<(BlobRef, Vec<u8>)>,
+    pub blob: Option<Vec<u8>>,
 }
 
 /// Does the acts and checks that the transaction reads what it wrote.
@@ -156,11 +239,12 @@ fn perform_one(edit: &mut dyn Transaction, act: &Act) -> Result<Effect> {
                 external_bytes: id.len() as u64,
             };
             let by_seq = [b"change of ", &id[..]].concat();
-            let seq = edit.put_doc(id, weight, value, &by_seq)?;
+            let written = encode(stored.as_ref().map(|(at, _)| *at), value);
+            let seq = edit.put_doc(id, weight, &written, &by_seq)?;
             assert_eq!(edit.seq(), seq);
             let read = edit.doc(id)?.expect("just written");
-            assert_eq!((read.seq, read.weight, &read.value[..]), (seq, weight, &value[..]));
-            let doc = Doc { seq, weight, by_id: value.clone(), by_seq, blob: stored };
+            assert_eq!((read.seq, read.weight, &read.value[..]), (seq, weight, &written[..]));
+            let doc = Doc { seq, weight, by_id: value.clone(), by_seq, blob: blob.clone() };
             Effect::Put { id: id.clone(), doc }
         }
         Act::Remove { id } => {
@@ -182,6 +266,11 @@ fn perform_one(edit: &mut dyn Transaction, act: &Act) -> Result<Effect> {
             let was_there = if *meta { edit.remove_meta(key)? } else { edit.remove_local(key)? };
             Effect::RemovedKey { meta: *meta, key: key.clone(), was_there }
         }
+        Act::Attach { key, staged, content } => {
+            assert!(key.starts_with(STREAM));
+            edit.put_local(key, &edit.place(staged).to_bytes())?;
+            Effect::Attached { key: key.clone(), content: content.clone() }
+        }
     })
 }
 
@@ -192,7 +281,8 @@ pub struct Model {
     pub docs: BTreeMap<Vec<u8>, Doc>,
     pub locals: BTreeMap<Vec<u8>, Vec<u8>>,
     pub metas: BTreeMap<Vec<u8>, Vec<u8>>,
-    pub streams: Vec<(StreamRef, Vec<u8>)>,
+    /// By the local keys that refer to them.
+    pub streams: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
 impl Model {
@@ -212,6 +302,11 @@ impl Model {
                 }
                 Effect::PutKey { meta, key, value } => {
                     self.keys(*meta).insert(key.clone(), value.clone());
+                }
+                Effect::Attached { key, content } => {
+                    let len = (content.len() as u64).to_le_bytes();
+                    self.locals.insert(key.clone(), len.to_vec());
+                    self.streams.insert(key.clone(), content.clone());
                 }
                 Effect::RemovedKey { meta, key, was_there } => {
                     assert_eq!(self.keys(*meta).remove(key).is_some(), *was_there);
@@ -251,22 +346,24 @@ impl Model {
             check_keys(snapshot, true, &self.metas, &range);
             self.check_changes(snapshot, random.below(self.seq + 3));
         }
-        for (at, bytes) in &self.streams {
-            check_stream(snapshot, *at, bytes, random);
+        for (key, content) in &self.streams {
+            let stored = snapshot.local(key).unwrap().expect("a stream's key");
+            check_stream(snapshot, StreamRef::from_bytes(&stored).unwrap(), content, random);
         }
     }
 
     fn check_gets(&self, snapshot: &dyn Snapshot, random: &mut Random) {
         for (id, doc) in &self.docs {
             let entry = snapshot.doc(id).unwrap().unwrap_or_else(|| panic!("{id:?} is missing"));
+            let (at, value) = decode(&entry.value);
             let expected = (doc.seq, doc.weight, &doc.by_id[..]);
-            assert_eq!((entry.seq, entry.weight, &entry.value[..]), expected, "{id:?}");
-            if let Some((at, bytes)) = &doc.blob {
-                assert_eq!(&snapshot.blob(*at).unwrap()[..], &bytes[..]);
-            }
+            assert_eq!((entry.seq, entry.weight, value), expected, "{id:?}");
+            let blob = at.map(|at| snapshot.blob(at).unwrap().to_vec());
+            assert_eq!(blob, doc.blob);
         }
         for (key, value) in &self.locals {
-            assert_eq!(snapshot.local(key).unwrap().as_deref(), Some(&value[..]));
+            let found = snapshot.local(key).unwrap().expect("a local key");
+            assert_eq!(plain(key, &found), &value[..]);
         }
         for (key, value) in &self.metas {
             assert_eq!(snapshot.meta(key).unwrap().as_deref(), Some(&value[..]));
@@ -312,7 +409,7 @@ impl Model {
                     let row = cursor.next().unwrap().expect("a row is missing");
                     assert_eq!(row.id, &id[..], "{range:?} {direction:?}");
                     assert_eq!(
-                        (row.seq, row.weight, row.value),
+                        (row.seq, row.weight, decode(row.value).1),
                         (doc.seq, doc.weight, &doc.by_id[..])
                     );
                 }
@@ -370,7 +467,8 @@ fn check_keys(
             snapshot.locals(range, direction).unwrap()
         };
         for (key, value) in &rows {
-            assert_eq!(cursor.next().unwrap(), Some((&key[..], &value[..])));
+            let found = cursor.next().unwrap().map(|(key, value)| (key, plain(key, value)));
+            assert_eq!(found, Some((&key[..], &value[..])));
         }
         assert_eq!(cursor.next().unwrap(), None);
         rows.reverse();
@@ -398,7 +496,7 @@ pub fn write_stream(
     store: &Arc<dyn Store>,
     bytes: &[u8],
     random: &mut Random,
-) -> Result<StreamRef> {
+) -> Result<StagedStream> {
     let mut writer = Arc::clone(store).stream()?;
     let mut rest = bytes;
     while !rest.is_empty() {

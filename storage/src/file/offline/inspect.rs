@@ -17,7 +17,7 @@ use crate::{
 /// The frames of one kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KindSpace {
-    /// `commit`, `nodes`, `chunk` or `checkpoint`.
+    /// `commit`, `nodes`, `chunk`, `checkpoint` or `blobs`.
     pub kind: &'static str,
     /// How many frames.
     pub frames: u64,
@@ -52,7 +52,7 @@ pub struct Inspection {
     /// Documents and their bytes.
     pub counts: Counts,
     /// Frames by kind.
-    pub kinds: [KindSpace; 4],
+    pub kinds: [KindSpace; 5],
     /// The trees as of the last checkpoint.
     pub trees: [TreeReport; 3],
 }
@@ -64,11 +64,13 @@ impl Inspection {
         self.trees.iter().map(|tree| tree.shape.node_bytes).sum()
     }
 
-    /// Bytes that the present state needs, as far as the counts say: nodes, and the bodies and attachments
-    /// of leaves. Older bodies that are still kept are not among them, local documents are.
+    /// Bytes that the present state needs, as far as the counts say: bodies and attachments of leaves,
+    /// their rows in the indexes, local documents. Older bodies that are still kept are not among them.
     #[must_use]
     pub fn live_bytes(&self) -> u64 {
-        self.tree_bytes().saturating_add(self.counts.active_bytes)
+        let keys = self.trees.iter().filter(|tree| tree.name == "keys");
+        let keys = keys.map(|tree| tree.shape.node_bytes).sum::<u64>();
+        self.counts.active_bytes.saturating_add(keys)
     }
 
     /// Bytes that compaction would give back, roughly.
@@ -85,10 +87,11 @@ impl Inspection {
 /// damaged.
 pub fn inspect(disk: &dyn Disk, path: &Path) -> Result<Inspection> {
     let opened = ReadOnlyFile::found(Examined::open(disk, path)?)?;
-    let (trees, identity) = (&opened.state.trees, opened.examined.identity);
+    let (trees, header) = (&opened.state.trees, opened.examined.header);
+    let identity = header.identity;
     let report = |name, root: Root, shape| TreeReport { name, height: root.height, shape };
     Ok(Inspection {
-        version: super::super::header::VERSION,
+        version: header.version(),
         salt: identity.salt,
         creation: identity.creation,
         end: opened.end,
@@ -104,10 +107,10 @@ pub fn inspect(disk: &dyn Disk, path: &Path) -> Result<Inspection> {
 }
 
 /// The space each kind of frame takes. Payloads are passed over.
-fn spaces(opened: &ReadOnlyFile) -> Result<[KindSpace; 4]> {
+fn spaces(opened: &ReadOnlyFile) -> Result<[KindSpace; 5]> {
     let space = |kind| KindSpace { kind, frames: 0, bytes: 0 };
-    let [mut commits, mut nodes, mut chunks, mut checkpoints] =
-        ["commit", "nodes", "chunk", "checkpoint"].map(space);
+    let [mut commits, mut nodes, mut chunks, mut checkpoints, mut blobs] =
+        ["commit", "nodes", "chunk", "checkpoint", "blobs"].map(space);
     let mut frames = Frames::new(&opened.examined, opened.end.end);
     while let Some(step) = frames.next()? {
         let header = match step {
@@ -125,9 +128,10 @@ fn spaces(opened: &ReadOnlyFile) -> Result<[KindSpace; 4]> {
             Kind::Nodes => &mut nodes,
             Kind::Chunk => &mut chunks,
             Kind::Checkpoint => &mut checkpoints,
+            Kind::Blobs => &mut blobs,
         };
         space.frames += 1;
         space.bytes += header.end() - header.offset;
     }
-    Ok([commits, nodes, chunks, checkpoints])
+    Ok([commits, nodes, chunks, checkpoints, blobs])
 }

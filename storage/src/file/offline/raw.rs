@@ -114,16 +114,17 @@ fn header_record(examined: &Examined, sink: Sink<'_>) -> Result<()> {
         .map_err(|source| examined.io_error("read", source))?;
     let mut input = Input::new(&block);
     let record = (|| {
-        Some(
-            Record::new("header", 0)
-                .bytes("magic", input.take(header::DATABASE_MAGIC.len())?)
-                .number("version", input.u32()?)
-                .number("length", input.u32()?)
-                .bytes("salt", input.take(16)?)
-                .bytes("creation", input.take(16)?)
-                .hash("checksum", input.u128()?)
-                .with("zeros", Field::Flag(input.rest().iter().all(|&byte| byte == 0))),
-        )
+        let mut record = Record::new("header", 0)
+            .bytes("magic", input.take(header::DATABASE_MAGIC.len())?)
+            .number("version", input.u32()?)
+            .number("length", input.u32()?)
+            .bytes("salt", input.take(16)?)
+            .bytes("creation", input.take(16)?);
+        if examined.header.base > 0 {
+            record = record.number("base", input.u64()?);
+        }
+        let record = record.hash("checksum", input.u128()?);
+        Some(record.with("zeros", Field::Flag(input.rest().iter().all(|&byte| byte == 0))))
     })();
     record.map_or(Ok(()), sink)
 }
@@ -157,7 +158,7 @@ impl Printer<'_> {
             return self.damage(header.payload_offset(), len, what);
         };
         match header.kind {
-            Kind::Chunk => Ok(()),
+            Kind::Chunk | Kind::Blobs => Ok(()),
             Kind::Nodes => self.nodes(&header, &payload),
             Kind::Commit => {
                 if let Some((head, _)) = CommitHead::decode(&payload) {
@@ -329,6 +330,7 @@ fn frame_record(found: &FoundFrame) -> Record {
         Kind::Nodes => "nodes",
         Kind::Commit => "commit",
         Kind::Checkpoint => "checkpoint",
+        Kind::Blobs => "blobs",
     };
     let (magic, checksum) = (&found.raw[..8], found.raw.last_chunk().copied().unwrap_or_default());
     let record = Record::new("frame", header.offset)

@@ -4,7 +4,7 @@ use std::{fmt, io, path::Path, sync::Arc};
 
 use super::super::{
     frame::Keys,
-    header::Identity,
+    header::Header,
     reader::{ReadBy, Readers},
     record::Roots,
     recovery::{Replay, open_existing, read_header},
@@ -26,15 +26,15 @@ const MAX_ATTEMPTS: usize = 8;
 pub(super) struct Examined {
     pub(super) path: Arc<Path>,
     pub(super) file: Arc<dyn File>,
-    pub(super) identity: Identity,
+    pub(super) header: Header,
     pub(super) keys: Keys,
 }
 
 impl Examined {
     pub(super) fn open(disk: &dyn Disk, path: &Path) -> Result<Self> {
         let file = open_existing(disk, path, OpenMode::Read)?;
-        let identity = read_header(file.as_ref(), path)?;
-        Ok(Examined { path: path.into(), file, identity, keys: Keys::new(&identity) })
+        let header = read_header(file.as_ref(), path)?;
+        Ok(Examined { path: path.into(), file, header, keys: Keys::new(&header.identity) })
     }
 
     pub(super) fn len(&self) -> Result<u64> {
@@ -50,7 +50,7 @@ impl Examined {
         let mut attempts = 0..MAX_ATTEMPTS;
         loop {
             attempts.next();
-            match Replay::run(&self.path, &self.file, &self.file, &self.keys) {
+            match Replay::run(&self.path, &self.file, &self.file, &self.keys, self.header.base) {
                 Err(Error::Io { source, .. })
                     if source.kind() == io::ErrorKind::UnexpectedEof && !attempts.is_empty() => {}
                 outcome => return outcome,
@@ -61,7 +61,8 @@ impl Examined {
     pub(super) fn trees(&self, roots: Roots, end: u64) -> Result<Trees> {
         let (path, file) = (Arc::clone(&self.path), Arc::clone(&self.file));
         let readers = Readers::new(path, file, ReadBy::Pread, CACHE_BYTES);
-        Ok(Trees { path: Arc::clone(&self.path), roots, reader: readers.reader(end)? })
+        let (path, reader) = (Arc::clone(&self.path), readers.reader(end)?);
+        Ok(Trees { path, roots, reader, staging: Arc::default() })
     }
 }
 

@@ -16,15 +16,12 @@ use crate::{
     error::Result,
     file::{
         frame::{Chain, FrameHeader, Kind},
-        header::{HEADER_BYTES, SUMMED_BYTES},
+        header::HEADER_BYTES,
         record::{CheckpointRecord, CommitHead},
         scan::Scan,
     },
     tree::RawNode,
 };
-
-/// Behind the checksum of the header block there are zeros.
-const HEADER_ZEROS_AT: usize = SUMMED_BYTES + 16;
 
 /// Checks everything in front of the end, or all there is if the file cannot be opened.
 pub(super) fn check(
@@ -43,8 +40,9 @@ pub(super) fn check(
     };
     let more = opened.map_or(0, |opened| opened.state.head.counts.active_bytes);
     let mut frames = Frames::new(examined, end);
-    let mut order = Order { report, checkpoints: HashSet::new(), last: None };
-    order.last = Some(LastSeen { number: 0, seq: 0, offset: 0 });
+    let last = Some(LastSeen { number: 0, seq: 0, offset: 0 });
+    let base = examined.header.base;
+    let mut order = Order { report, checkpoints: HashSet::new(), last, base };
     while let Some(step) = frames.next()? {
         if order.report.is_enough() {
             break;
@@ -70,7 +68,8 @@ fn check_header_zeros(examined: &Examined, report: &mut Verification) -> Result<
     let mut block = vec![0; HEADER_BYTES];
     read_exact_at(examined.file.as_ref(), &mut block, 0)
         .map_err(|source| examined.io_error("read", source))?;
-    let zeros = block.iter().enumerate().skip(HEADER_ZEROS_AT);
+    // Behind the checksum there are zeros.
+    let zeros = block.iter().enumerate().skip(examined.header.used_bytes());
     for (at, _) in zeros.filter(|(_, byte)| **byte != 0).take(1) {
         let at = crate::file::codec::length(at);
         report.add(at, 1, "the file header: a byte that is not used should be zero");
@@ -92,6 +91,8 @@ struct Order<'r> {
     checkpoints: HashSet<u64>,
     /// Unknown behind damage.
     last: Option<LastSeen>,
+    /// The checkpoint that a compacted file begins with, 0 for none.
+    base: u64,
 }
 
 impl Order<'_> {
@@ -116,7 +117,7 @@ impl Order<'_> {
             return Ok(());
         };
         let (chain, flaw) = match header.kind {
-            Kind::Chunk => (None, None),
+            Kind::Chunk | Kind::Blobs => (None, None),
             Kind::Nodes => (None, nodes(payload)),
             Kind::Commit => self.commit(found, payload),
             Kind::Checkpoint => self.checkpoint(found, payload),
@@ -135,6 +136,7 @@ impl Order<'_> {
     fn name(&self, header: &FrameHeader) -> String {
         let kind = match header.kind {
             Kind::Chunk => "a chunk of an attachment".to_owned(),
+            Kind::Blobs => "compacted bodies and attachments".to_owned(),
             Kind::Nodes => "tree nodes".to_owned(),
             Kind::Checkpoint => "a checkpoint".to_owned(),
             Kind::Commit => match self.last {
@@ -190,6 +192,10 @@ impl Order<'_> {
             return (None, Some("it cannot be read"));
         };
         let offset = found.header.offset;
+        if offset == self.base {
+            // The sequence is that of the file that was compacted.
+            self.last = Some(LastSeen { number: 0, seq: record.seq, offset: 0 });
+        }
         let known = record.previous == 0 || self.checkpoints.contains(&record.previous);
         self.checkpoints.insert(offset);
         let flaw = if found.before.is_some_and(|chain| chain != record.chain) {
