@@ -25,6 +25,8 @@ mod body;
 mod engine_error;
 mod exchange;
 mod failure;
+#[doc(hidden)]
+pub mod fuzzing;
 mod method;
 pub(crate) mod multipart;
 mod path;
