@@ -1,8 +1,4 @@
-//! The body of `_bulk_docs`.
+//! See `settee_fuzz_harness::bulk`.
 #![no_main]
-use libfuzzer_sys::fuzz_target;
-use settee_engine::document::{Limits, parse_bulk};
 
-fuzz_target!(|input: &[u8]| {
-    let _ = parse_bulk(input, &Limits::default());
-});
+libfuzzer_sys::fuzz_target!(|input: &[u8]| settee_fuzz_harness::bulk(input));

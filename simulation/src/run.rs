@@ -469,7 +469,9 @@ impl Run {
         let mut group = Vec::new();
         for _ in 0..2 + self.random.below(4) {
             let replicated = self.random.chance(2);
-            if let Change::Write(writes) = self.chooser(name)?.bulk(replicated) {
+            if let Change::Write(mut writes) = self.chooser(name)?.bulk(replicated) {
+                // By then the revision it names may be another one's, without these attachments.
+                writes.iter_mut().for_each(|write| write.stubs.clear());
                 group.push(writes);
             }
         }

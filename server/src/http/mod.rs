@@ -27,6 +27,8 @@ mod cors;
 mod engine_error;
 mod exchange;
 mod failure;
+#[doc(hidden)]
+pub mod fuzzing;
 mod guard;
 mod method;
 mod metrics_port;

@@ -1,6 +1,6 @@
 //! A client that sends bytes as they are given and reads answers one by one.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
@@ -50,10 +50,15 @@ impl Answer {
 impl Connection {
     /// Connects to `host:port`.
     pub(crate) fn open(address: &str) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
-        stream.set_nodelay(true).unwrap();
-        Self { reader: BufReader::new(stream) }
+        Self::try_open(address).unwrap()
+    }
+
+    /// The same with a server that may be gone.
+    pub(crate) fn try_open(address: &str) -> io::Result<Self> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(TIMEOUT))?;
+        stream.set_nodelay(true)?;
+        Ok(Self { reader: BufReader::new(stream) })
     }
 
     /// Sends bytes as they are.
@@ -75,27 +80,47 @@ impl Connection {
         headers: &[(&str, &str)],
         body: &str,
     ) -> Answer {
-        let mut head = format!("{method} {path} HTTP/1.1\r\nHost: settee\r\n");
+        let json = [("Content-Type", "application/json")];
+        let headers = match body {
+            "" => headers.to_vec(),
+            _ => headers.iter().chain(&json).copied().collect(),
+        };
+        let answer = self.try_ask(method, path, &headers, body.as_bytes());
+        answer.expect("the server closed the connection")
+    }
+
+    /// Sends a request with any body to a server that may go away meanwhile, and reads the answer.
+    pub(crate) fn try_ask(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> io::Result<Answer> {
+        let mut request = format!("{method} {path} HTTP/1.1\r\nHost: settee\r\n");
         for (name, value) in headers {
-            head.push_str(&format!("{name}: {value}\r\n"));
+            request.push_str(&format!("{name}: {value}\r\n"));
         }
         if !body.is_empty() {
-            let length = body.len();
-            head.push_str(&format!(
-                "Content-Type: application/json\r\nContent-Length: {length}\r\n"
-            ));
+            request.push_str(&format!("Content-Length: {}\r\n", body.len()));
         }
-        self.send(format!("{head}\r\n{body}").as_bytes());
-        self.answer(method)
+        let mut request = format!("{request}\r\n").into_bytes();
+        request.extend_from_slice(body);
+        self.reader.get_mut().write_all(&request)?;
+        self.try_answer(method)
     }
 
     /// Reads the answer to a request of this method; interim ones (100) are answers, too.
     pub(crate) fn answer(&mut self, method: &str) -> Answer {
-        let mut answer = self.head().expect("the server closed the connection");
+        self.try_answer(method).expect("the server closed the connection")
+    }
+
+    fn try_answer(&mut self, method: &str) -> io::Result<Answer> {
+        let mut answer = self.head().ok_or(io::ErrorKind::UnexpectedEof)?;
         if method != "HEAD" && !matches!(answer.status, 100..200 | 204 | 304) {
-            self.body(&mut answer);
+            self.body(&mut answer)?;
         }
-        answer
+        Ok(answer)
     }
 
     /// Reads a status line and headers; `None` when the connection was closed instead.
@@ -110,27 +135,31 @@ impl Connection {
         }
     }
 
-    fn body(&mut self, answer: &mut Answer) {
+    fn body(&mut self, answer: &mut Answer) -> io::Result<()> {
         if answer.header("transfer-encoding") == Some("chunked") {
-            while let Some(chunk) = self.chunk() {
+            while let Some(chunk) = self.try_chunk()? {
                 answer.body.extend_from_slice(&chunk);
             }
-            return;
+            return Ok(());
         }
         let length = answer.header("content-length").map(|length| length.parse().unwrap());
         answer.body = vec![0; length.unwrap_or(0)];
-        self.reader.read_exact(&mut answer.body).unwrap();
+        self.reader.read_exact(&mut answer.body)
     }
 
     /// Reads one chunk of a streamed body; `None` at its proper end.
     pub(crate) fn chunk(&mut self) -> Option<Vec<u8>> {
-        let line = self.line().expect("the answer broke off");
+        self.try_chunk().expect("the answer broke off")
+    }
+
+    fn try_chunk(&mut self) -> io::Result<Option<Vec<u8>>> {
+        let line = self.line().ok_or(io::ErrorKind::UnexpectedEof)?;
         let length = usize::from_str_radix(line.trim(), 16).unwrap();
         let mut chunk = vec![0; length + 2];
-        self.reader.read_exact(&mut chunk).unwrap();
+        self.reader.read_exact(&mut chunk)?;
         assert!(chunk.ends_with(b"\r\n"));
         chunk.truncate(length);
-        (length > 0).then_some(chunk)
+        Ok((length > 0).then_some(chunk))
     }
 
     /// Reads what is there, whatever it is; nothing when the server has closed the connection.

@@ -1,0 +1,4 @@
+//! See `settee_fuzz_harness::headers`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| settee_fuzz_harness::headers(input));
