@@ -31,6 +31,7 @@ pub use subscription::Subscription;
 
 use crate::{
     error::Result,
+    find::Catalog,
     name::DESIGN_PREFIX,
     notify::{Changed, Notifier, Wake},
     read::Reader,
@@ -69,6 +70,7 @@ pub struct Database {
     /// See [`Database::looks_up_first`].
     looks_up_first: AtomicBool,
     pub(crate) views: Views,
+    pub(crate) catalog: Catalog,
     pub(crate) shared: Arc<Shared>,
 }
 
@@ -112,6 +114,7 @@ impl Database {
             setting_changes: Mutex::new(()),
             looks_up_first: AtomicBool::new(true),
             views,
+            catalog: Catalog::default(),
             shared,
         });
         let (on_commit, itself) = (Arc::clone(&database.notifier), Arc::downgrade(&database));
