@@ -18,6 +18,7 @@ use settee_engine::{
     attachment::digest,
     document::{Body, DocumentView, Limits, parse_bulk},
     find::Selector,
+    javascript::{FunctionSource, JsSettings, Mapper},
     json::{Value, minify},
     revision::revision_id,
     revtree::Stored,
@@ -38,6 +39,7 @@ const MEASURES: &[(&str, Measure)] = &[
     ("splice", splice),
     ("revtree", revtree),
     ("selector", selector),
+    ("maps", maps),
 ];
 
 fn main() -> Outcome {
@@ -218,6 +220,44 @@ fn selector() -> Outcome {
             black_box(selector.matches(black_box(document.as_bytes())));
             Ok(())
         })?;
+    }
+    Ok(())
+}
+
+/// Map functions as they are written: one that looks at a few members, one with a condition and a loop, one
+/// that needs the interpreter for a method, one that looks at everything.
+const MAPS: [(&str, &str); 4] = [
+    ("two members", "function(doc) { if (doc.active === true) emit(doc.name, doc.price) }"),
+    (
+        "loop",
+        "function(doc) { if (doc.tags && doc.price > 0) for (var i = 0; i < doc.tags.length; i++) \
+         emit([doc.tags[i], doc.name], null) }",
+    ),
+    ("method", "function(doc) { emit(doc.name.toLowerCase(), doc.price) }"),
+    ("all members", "function(doc) { for (var k in doc) if (k === 'price') emit(doc[k], k) }"),
+];
+
+/// What map functions cost, with and without what they can be spared.
+fn maps() -> Outcome {
+    let docs: Vec<_> =
+        (1..1001).map(|number| minify(json(number).as_bytes())).collect::<Result<_, _>>()?;
+    let bytes: usize = docs.iter().map(Vec::len).sum();
+    for (function, text) in MAPS {
+        for (way, projects, simple_maps) in
+            [("interpreter", false, false), ("projected", true, false), ("spared", true, true)]
+        {
+            let settings = JsSettings { projects, simple_maps, ..JsSettings::default() };
+            let source = FunctionSource { name: function, text };
+            let mut mapper = Mapper::new(&settings, None, &[source])?;
+            report(&format!("map, {function}, {way}"), docs.len() as u64, bytes, || {
+                let mut rows = 0u64;
+                for doc in &docs {
+                    mapper.map(doc, &mut |_, _, _| rows += 1)?;
+                }
+                black_box(rows);
+                Ok(())
+            })?;
+        }
     }
     Ok(())
 }

@@ -152,6 +152,12 @@ pub enum Error {
     /// The write was refused by a rule; the text is the rule's.
     #[error("{0}")]
     Forbidden(String),
+    /// The write was refused by a rule that asks for another user; the text is the rule's.
+    #[error("{0}")]
+    Unauthorized(String),
+    /// A design document does not have this member.
+    #[error("missing json key: {0}")]
+    MissingKey(String),
     /// A function of a design document failed.
     #[error(transparent)]
     JavaScript(#[from] crate::javascript::JsError),

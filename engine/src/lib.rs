@@ -13,7 +13,7 @@
 //! * [`sequence`], [`notify`]: update sequences as clients see them, and waiting for the next
 //! * [`offline`]: database files without a server: reading, checking, dumping, loading
 //! * [`collation`], [`find`]: order of strings, and selectors
-//! * [`javascript`]: functions of design documents
+//! * [`design`], [`javascript`]: design documents, and how their functions run
 //! * [`caller`]: who asks; [`tasks`]: what runs in the background
 //! * [`name`]: which names databases, documents and attachments may have
 
@@ -25,6 +25,7 @@ mod codec;
 pub mod collation;
 pub mod database;
 pub mod databases;
+pub mod design;
 pub mod document;
 pub mod error;
 pub mod find;
@@ -56,6 +57,7 @@ pub use database::{
     Sizes, Subscription,
 };
 pub use databases::{Databases, NameRange, Options};
+pub use design::DesignDocument;
 pub use document::Document;
 pub use error::{Error, Result};
 pub use notify::Wake;

@@ -23,6 +23,8 @@ pub(crate) struct Shared {
     /// The threads that change indexes.
     pub(crate) indexer: Arc<Indexer>,
     attachments: RwLock<Arc<AttachmentSettings>>,
+    /// The settings, and how often they or the interpreters were renewed.
+    javascript: RwLock<(Arc<JsSettings>, u64)>,
     views: RwLock<Arc<ViewSettings>>,
 }
 
@@ -34,6 +36,7 @@ impl Shared {
             background: Arc::default(),
             indexer: Arc::default(),
             attachments: RwLock::new(Arc::new(attachments)),
+            javascript: RwLock::default(),
             views: RwLock::default(),
         })
     }
@@ -44,8 +47,27 @@ impl Shared {
     }
 
     /// Limits of functions of design documents.
-    pub(crate) fn javascript(&self) -> JsSettings {
-        JsSettings::default()
+    pub(crate) fn javascript(&self) -> Arc<JsSettings> {
+        Arc::clone(&self.javascript.read().0)
+    }
+
+    /// Tells interpreters made before the last renewal from those made after it.
+    pub(crate) fn javascript_epoch(&self) -> u64 {
+        self.javascript.read().1
+    }
+
+    /// Replaces the settings; functions are compiled anew if these set other limits, or are the first.
+    pub(crate) fn set_javascript(&self, settings: JsSettings) {
+        let mut javascript = self.javascript.write();
+        let (known, epoch) = &*javascript;
+        if *epoch == 0 || !known.same_limits(&settings) {
+            *javascript = (Arc::new(settings), epoch + 1);
+        }
+    }
+
+    /// Has functions compiled anew when they are called again.
+    pub(crate) fn renew_javascript(&self) {
+        self.javascript.write().1 += 1;
     }
 
     /// How indexes are built and served.

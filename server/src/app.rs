@@ -1,26 +1,24 @@
 //! What all requests share.
 
-use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Guard};
-use parking_lot::Mutex;
 use settee_engine::attachment::gzip::CompressibleTypes;
+use settee_engine::javascript::JsSettings;
 use settee_engine::{AttachmentSettings, Database, Databases};
 use tokio::sync::watch;
 
 use crate::auth::{self, Accounts};
 use crate::config::{Config, ConfigError, Settings};
 use crate::http::Failure;
+use crate::logging;
+use crate::metrics::Metrics;
 use crate::uuids::Uuids;
 
 /// The name this one node answers to where CouchDB's API names nodes.
 const NODE_NAME: &str = "couchdb@127.0.0.1";
-
-/// Databases that are remembered for having been mentioned in the log.
-const MAX_MENTIONED: usize = 10_000;
 
 /// The running server: configuration, accounts, databases.
 pub struct App {
@@ -32,7 +30,9 @@ pub struct App {
     address: OnceLock<SocketAddr>,
     started: Instant,
     stopping: watch::Sender<bool>,
-    mentioned: Mutex<HashSet<[u8; 16]>>,
+    metrics: Metrics,
+    /// Counts the changes of the configuration.
+    changes: watch::Sender<u64>,
 }
 
 impl App {
@@ -51,7 +51,8 @@ impl App {
             address: OnceLock::new(),
             started: Instant::now(),
             stopping: watch::Sender::new(false),
-            mentioned: Mutex::default(),
+            metrics: Metrics::default(),
+            changes: watch::Sender::new(0),
         };
         app.apply();
         Ok(Arc::new(app))
@@ -96,6 +97,16 @@ impl App {
     /// The name of this node.
     pub fn node_name(&self) -> &'static str {
         NODE_NAME
+    }
+
+    /// What the server counts.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Tells whoever waits for it that the configuration has changed or was read again.
+    pub fn configuration_changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
     }
 
     /// When the server started.
@@ -146,9 +157,19 @@ impl App {
             level: settings.compression_level,
             max_bytes: settings.max_attachment_size,
         });
+        self.databases.set_javascript(JsSettings {
+            timeout: Duration::from_millis(settings.function_timeout_ms),
+            memory_bytes: settings.function_memory_bytes,
+            projects: settings.project_documents,
+            simple_maps: settings.simple_maps,
+            log: Arc::new(|message| tracing::info!(target: "settee::functions", "{message}")),
+            ..JsSettings::default()
+        });
         self.databases.set_view_settings(settings.views.clone());
         self.settings.store(Arc::new(settings));
         self.accounts.reload(&self.config);
+        logging::follow(&self.config);
+        self.changes.send_modify(|changes| *changes = changes.wrapping_add(1));
     }
 
     /// The address the server listens on.
@@ -160,15 +181,6 @@ impl App {
     pub fn listens_on(&self, address: SocketAddr) {
         // A second listener would not change what `Location` headers name.
         let _ = self.address.set(address);
-    }
-
-    /// Whether a database (given by its uuid) is to be mentioned in the log for the first time.
-    pub(crate) fn is_first_mention(&self, database: [u8; 16]) -> bool {
-        let mut mentioned = self.mentioned.lock();
-        if mentioned.len() >= MAX_MENTIONED {
-            mentioned.clear();
-        }
-        mentioned.insert(database)
     }
 
     /// Tells everything that waits to come to an end: the server stops.

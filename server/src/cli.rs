@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Parser};
 
 use crate::commands::Command;
+use crate::config::secrets;
 
 /// What one run of the server is told.
 #[derive(Clone, Debug, Parser)]
@@ -18,7 +19,7 @@ pub struct Cli {
     pub command: Option<Command>,
 
     /// Folder of the databases, and of local.ini; made if it isn't there [default: data]
-    #[arg(long, value_name = "DIR", env = "SETTEE_DATA_DIR")]
+    #[arg(long, value_name = "DIR", env = "SETTEE_DATA_DIR", global = true)]
     pub data_dir: Option<PathBuf>,
 
     /// Address to listen on, such as 0.0.0.0 for all of this machine's [default: 127.0.0.1]
@@ -29,9 +30,9 @@ pub struct Cli {
     #[arg(long, value_name = "N", env = "PORT")]
     pub port: Option<u16>,
 
-    /// Configuration file in CouchDB's ini format; later ones win, and changes made over HTTP are
-    /// written to the last [default: DIR/local.ini]
-    #[arg(long, value_name = "FILE")]
+    /// Configuration file in CouchDB's ini format, or a folder with local.ini and local.d/*.ini; later
+    /// ones win, and changes made over HTTP are written to the last [default: DIR]
+    #[arg(long, value_name = "PATH", global = true)]
     pub config: Vec<PathBuf>,
 
     /// Log warnings and errors only
@@ -47,15 +48,15 @@ pub struct Cli {
     help: Option<bool>,
 
     /// An administrator, together with COUCHDB_PASSWORD
-    #[arg(skip = std::env::var("COUCHDB_USER").ok())]
+    #[arg(skip)]
     pub admin_name: Option<String>,
 
     /// The administrator's password
-    #[arg(skip = std::env::var("COUCHDB_PASSWORD").ok())]
+    #[arg(skip)]
     pub admin_password: Option<String>,
 
     /// What session cookies are signed with
-    #[arg(skip = std::env::var("COUCHDB_SECRET").ok())]
+    #[arg(skip)]
     pub cookie_secret: Option<String>,
 }
 
@@ -69,11 +70,24 @@ const AFTER_HELP: &str = "\
 Environment:
   COUCHDB_USER, COUCHDB_PASSWORD  make this administrator, or change its password
   COUCHDB_SECRET                  signs session cookies; made at random and stored if not given
+  COUCHDB_PASSWORD_FILE, ...      each of the three may be in a file instead
   SETTEE_LOG                      what to log, such as settee::access=off,debug
 
 Options override the environment, which overrides configuration files.";
 
 impl Cli {
+    /// Adds the secrets that the environment gives, each in a variable or in a file.
+    ///
+    /// # Errors
+    ///
+    /// When a file can't be read, or one is given twice.
+    pub fn with_environment(mut self) -> Result<Self, String> {
+        self.admin_name = secrets::from_environment("COUCHDB_USER")?;
+        self.admin_password = secrets::from_environment("COUCHDB_PASSWORD")?;
+        self.cookie_secret = secrets::from_environment("COUCHDB_SECRET")?;
+        Ok(self)
+    }
+
     /// The options that stand above all configuration files: section, key, value.
     pub fn overrides(&self) -> Vec<(String, String, String)> {
         let given = [
@@ -95,7 +109,15 @@ impl Cli {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory as _;
+
     use super::*;
+    use crate::commands::{config::Action, service::Example};
+
+    #[test]
+    fn the_command_line_contradicts_nothing() {
+        Cli::command().debug_assert();
+    }
 
     fn parse(line: &str) -> Cli {
         Cli::try_parse_from(line.split(' ')).unwrap()
@@ -111,6 +133,15 @@ mod tests {
         let overrides = cli.overrides();
         assert!(overrides.contains(&("chttpd".into(), "port".into(), "0".into())));
         assert!(overrides.contains(&("chttpd".into(), "bind_address".into(), "::1".into())));
+    }
+
+    #[test]
+    fn commands_are_understood() {
+        let cli = parse("settee config check --config a.ini");
+        assert!(matches!(cli.command, Some(Command::Config(Action::Check))));
+        assert_eq!(cli.config, [PathBuf::from("a.ini")]);
+        let cli = parse("settee service systemd");
+        assert!(matches!(cli.command, Some(Command::Service { kind: Example::Systemd })));
     }
 
     #[test]

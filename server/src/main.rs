@@ -5,15 +5,11 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use settee_server::cli::Cli;
-use settee_server::startup;
+use settee_server::{logging, startup};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    if let Some(command) = &cli.command {
-        return command.run();
-    }
-    match run(&cli) {
-        Ok(()) => ExitCode::SUCCESS,
+    match run(Cli::parse()) {
+        Ok(code) => code,
         Err(error) => {
             eprint!("settee: {error}");
             let mut cause = error.source();
@@ -27,9 +23,19 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {
-    let (data_dir, config) = startup::configuration(cli)?;
-    startup::log_to_stderr(cli, &config);
+fn run(cli: Cli) -> Result<ExitCode, Box<dyn Error>> {
+    let cli = cli.with_environment()?;
+    match &cli.command {
+        Some(command) => Ok(command.run(&cli)),
+        None => serve(&cli).map(|()| ExitCode::SUCCESS),
+    }
+}
+
+fn serve(cli: &Cli) -> Result<(), Box<dyn Error>> {
+    let config = startup::configuration(cli)?;
+    let data_dir = startup::data_dir(cli, &config)?;
+    logging::start(cli, &config)?;
+    startup::report(&config);
     let databases = startup::open_databases(&data_dir, &config)?;
     let first_admin = startup::prepare_accounts(cli, &config)?;
     startup::serve(config, databases, first_admin)

@@ -10,20 +10,16 @@ use std::time::{Duration, Instant};
 
 use settee_engine::{AttachmentSettings, Databases, Options, Props};
 use settee_storage::disk::RealDisk;
-use tracing_subscriber::EnvFilter;
 
 use crate::app::App;
 use crate::auth::{self, FirstAdmin};
 use crate::cli::Cli;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::descriptors::Budget;
 use crate::http::{Server, stream};
 
 /// Where databases are kept unless told otherwise.
 const DEFAULT_DATA_DIR: &str = "data";
-
-/// The configuration file in the data folder.
-const LOCAL_INI: &str = "local.ini";
 
 /// Databases that clients expect to find on a server that is set up.
 const SYSTEM_DATABASES: [&str; 2] = ["_replicator", "_users"];
@@ -38,48 +34,51 @@ const MAX_BLOCKING_THREADS: usize = stream::MAX_PRODUCERS + 128;
 /// A step of the start that takes longer is worth a line.
 const WORTH_A_LINE: Duration = Duration::from_secs(1);
 
-/// Reads the configuration, and makes the data folder.
+/// Reads the configuration: the files and folders of the command line, or else the data folder's.
 ///
 /// # Errors
 ///
-/// When a file or the folder can't be read or made, or an option means nothing.
-pub fn configuration(cli: &Cli) -> Result<(PathBuf, Config), Box<dyn Error>> {
-    let given = cli.data_dir.clone();
-    let mut files = cli.config.clone();
-    if files.is_empty() {
-        files.push(given.clone().unwrap_or_else(|| DEFAULT_DATA_DIR.into()).join(LOCAL_INI));
+/// When a file or folder can't be read, or an option means nothing.
+pub fn configuration(cli: &Cli) -> Result<Config, Box<dyn Error>> {
+    let mut paths = cli.config.clone();
+    if paths.is_empty() {
+        paths.push(cli.data_dir.clone().unwrap_or_else(|| DEFAULT_DATA_DIR.into()));
     }
-    let config = Config::load(files, &cli.overrides())?;
-    let configured = || config.get("couchdb", "database_dir").map(PathBuf::from);
-    let data_dir = given.or_else(configured).unwrap_or_else(|| DEFAULT_DATA_DIR.into());
-    fs::create_dir_all(&data_dir)
-        .map_err(|error| format!("cannot make {}: {error}", data_dir.display()))?;
-    Ok((data_dir, config))
+    let mut files = Vec::new();
+    for path in paths {
+        if path.is_dir() || cli.config.is_empty() {
+            let found = config::of_folder(&path);
+            files.extend(found.map_err(|error| format!("{}: {error}", path.display()))?);
+        } else {
+            files.push(path);
+        }
+    }
+    Ok(Config::load(files, &cli.overrides())?)
 }
 
-/// Sends the log to standard error: what `SETTEE_LOG` (or `RUST_LOG`) says, or else the command line, or else
-/// `[log] level`.
-pub fn log_to_stderr(cli: &Cli, config: &Config) {
-    let level = match (cli.quiet, cli.verbose) {
-        (true, _) => "warn",
-        (_, 0) => match config.get("log", "level").as_deref() {
-            Some("debug") => "debug",
-            Some("warning" | "warn") => "warn",
-            Some("error" | "err" | "critical" | "crit" | "alert" | "emergency" | "emerg") => {
-                "error"
-            }
-            Some("none") => "off",
-            _ => "info",
-        },
-        (_, 1) => "debug",
-        (..) => "trace",
-    };
-    let from = |variable| EnvFilter::builder().with_env_var(variable).try_from_env();
-    let filter = from("SETTEE_LOG").or_else(|_| from("RUST_LOG"));
-    let filter = filter.unwrap_or_else(|_| EnvFilter::new(level));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
-    // Only a second start in the same process could fail, and that one logs already.
-    drop(log.with_ansi(false).try_init());
+/// The folder of the databases, made if it isn't there.
+///
+/// # Errors
+///
+/// When it can't be made.
+pub fn data_dir(cli: &Cli, config: &Config) -> Result<PathBuf, Box<dyn Error>> {
+    let configured = || config.get("couchdb", "database_dir").map(PathBuf::from);
+    let data_dir = cli.data_dir.clone().or_else(configured);
+    let data_dir = data_dir.unwrap_or_else(|| DEFAULT_DATA_DIR.into());
+    fs::create_dir_all(&data_dir)
+        .map_err(|error| format!("cannot make {}: {error}", data_dir.display()))?;
+    Ok(data_dir)
+}
+
+/// Logs what of the configuration has no effect.
+pub fn report(config: &Config) {
+    let findings = config.findings();
+    for line in findings.ignored_lines() {
+        tracing::info!("ignored, for it has no effect here: {line}");
+    }
+    for unknown in &findings.unknown {
+        tracing::warn!("unknown option: {unknown}");
+    }
 }
 
 /// Opens the data folder.
@@ -158,8 +157,14 @@ pub fn serve(
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let server = Server::bind(Arc::clone(&app), address, budget.connections)?;
-        announce(app.address(), first_admin.as_ref())?;
+        let max_connections = settings.network.max_connections.unwrap_or(usize::MAX);
+        let max_connections = max_connections.min(budget.connections);
+        let mut server = Server::bind(Arc::clone(&app), address, max_connections)?;
+        let tls = server.bind_tls(address)?;
+        let metrics = settings.network.metrics.as_ref();
+        let metrics = metrics.map(|(host, port)| self::address(host, *port)).transpose()?;
+        let metrics = server.bind_metrics(metrics)?;
+        announce(app.address(), tls, metrics, first_admin.as_ref())?;
         server.run(signal()).await;
         Ok::<_, Box<dyn Error>>(())
     })?;
@@ -176,15 +181,29 @@ fn address(host: &str, port: u16) -> Result<SocketAddr, Box<dyn Error>> {
 }
 
 /// Says on standard output where the server is, and who may enter.
-fn announce(address: SocketAddr, first_admin: Option<&FirstAdmin>) -> io::Result<()> {
+fn announce(
+    address: SocketAddr,
+    tls: Option<SocketAddr>,
+    metrics: Option<SocketAddr>,
+    first_admin: Option<&FirstAdmin>,
+) -> io::Result<()> {
     let mut out = io::stdout().lock();
     let version = env!("CARGO_PKG_VERSION");
     writeln!(out, "Settee {version} listens on http://{address}/")?;
+    if let Some(address) = tls {
+        writeln!(out, "and, over TLS, on https://{address}/")?;
+    }
+    if let Some(address) = metrics {
+        writeln!(out, "Metrics for Prometheus are on http://{address}/_node/_local/_prometheus")?;
+    }
     if let Some(FirstAdmin { name, password }) = first_admin {
         writeln!(out, "An administrator was made; the password is shown only this once:")?;
         writeln!(out, "  name      {name}")?;
         writeln!(out, "  password  {password}")?;
         writeln!(out, "  try       curl http://{name}:{password}@{address}/_all_dbs")?;
+        let option =
+            format!("http://{name}:{password}@{address}/_node/_local/_config/admins/{name}");
+        writeln!(out, "  change    curl -X PUT {option} -d '\"another password\"'")?;
     }
     out.flush()
 }

@@ -118,16 +118,31 @@ fn a_long_history_arrives_whole_and_in_order() {
 }
 
 #[test]
-fn functions_as_filters_are_refused_in_plain_words() {
+fn functions_decide_which_changes_pass() {
     let server = start();
-    let design = r#"{"filters":{"f":"function(doc){return true}"},"views":{"v":{"map":"x"}}}"#;
+    let design = r#"{"filters":{"f":"function(doc,req){return doc.v==req.query.v}","e":"function(d){return d.a.b}"},
+        "views":{"v":{"map":"function(doc){if(doc.v>1)emit(1)}"}}}"#;
     server.ask("PUT", "/db/_design/d", design).expect(201);
     let reason = |query: &str, status: u16| {
         let answer = server.ask("GET", &format!("/db/_changes?{query}"), "").expect(status);
         answer.json()["reason"].as_str().unwrap().to_owned()
     };
-    assert!(reason("filter=d/f", 501).contains("not built into this version yet"));
-    assert!(reason("filter=_view&view=d/v", 501).contains("not built into this version yet"));
+    for v in 1..4 {
+        server.ask("PUT", &format!("/db/doc{v}"), &format!(r#"{{"v":{v}}}"#)).expect(201);
+    }
+    let passing = |query: &str| {
+        let answer = server.ask("GET", &format!("/db/_changes?{query}"), "").expect(200);
+        let rows = answer.json()["results"].as_array().unwrap().clone();
+        rows.iter().map(|row| row["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(passing("filter=d/f&v=2"), ["doc2"]);
+    assert_eq!(passing("filter=d/f&v=3&feed=longpoll"), ["doc3"]);
+    assert_eq!(passing("filter=_view&view=d/v&include_docs=true"), ["doc2", "doc3"]);
+    let mut feed = follow(&server, "feed=continuous&filter=d/f&v=9");
+    server.ask("PUT", "/db/other", r#"{"v":8}"#).expect(201);
+    server.ask("PUT", "/db/wanted", r#"{"v":9}"#).expect(201);
+    assert!(next(&mut feed).contains("\"id\":\"wanted\""));
+    assert!(reason("filter=d/e", 500).contains("TypeError"));
     assert_eq!(reason("filter=d/g", 404), "missing json key: g");
     assert_eq!(reason("filter=_view&view=d/w", 404), "missing json key: w");
     assert_eq!(reason("filter=e/f", 404), "missing");

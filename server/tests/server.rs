@@ -367,17 +367,6 @@ fn design_documents_are_not_for_everybody() {
 }
 
 #[test]
-fn validation_functions_that_are_not_run_are_mentioned_once() {
-    let server = Settee::start();
-    server.ask("PUT", "/db", "").expect(201);
-    let design = r#"{"validate_doc_update":"function(){throw({forbidden:'no'})}"}"#;
-    server.ask("PUT", "/db/_design/a", design).expect(201);
-    server.ask("PUT", "/db/_design/b", design).expect(201);
-    server.ask("PUT", "/db/doc", "{}").expect(201);
-    assert_eq!(server.log().matches("writes are not validated").count(), 1);
-}
-
-#[test]
 fn the_command_line_explains_itself() {
     let run = |argument: &str| {
         let output =

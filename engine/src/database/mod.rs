@@ -30,6 +30,7 @@ pub use settings::{
 pub use subscription::Subscription;
 
 use crate::{
+    design::DesignCache,
     error::Result,
     find::Catalog,
     name::DESIGN_PREFIX,
@@ -69,6 +70,7 @@ pub struct Database {
     setting_changes: Mutex<()>,
     /// See [`Database::looks_up_first`].
     looks_up_first: AtomicBool,
+    pub(crate) designs: DesignCache,
     pub(crate) views: Views,
     pub(crate) catalog: Catalog,
     pub(crate) shared: Arc<Shared>,
@@ -113,6 +115,7 @@ impl Database {
             settings: RwLock::new(settings),
             setting_changes: Mutex::new(()),
             looks_up_first: AtomicBool::new(true),
+            designs: DesignCache::default(),
             views,
             catalog: Catalog::default(),
             shared,

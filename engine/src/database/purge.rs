@@ -13,6 +13,7 @@ use crate::{
     codec::{Reader, put_bytes, put_varint},
     document::DocHead,
     error::{Error, Result},
+    name::DocKind,
     revision::{Rev, RevId},
     write::Scratch,
 };
@@ -62,6 +63,7 @@ impl Database {
         // A damaged entry is the engine's error, which has no way through the store's.
         let damaged = Arc::new(Mutex::new(None));
         let in_edit = Arc::clone(&damaged);
+        let designs = requests.iter().any(|request| DocKind::of(&request.id) == DocKind::Design);
         let purged = update(&self.store, move |transaction| {
             purge(transaction, &requests, limit).map_err(|error| match error {
                 Error::Storage(error) => error,
@@ -71,6 +73,9 @@ impl Database {
                 }
             })
         });
+        if designs {
+            self.designs.changed();
+        }
         match damaged.lock().take() {
             Some(error) => Err(error),
             None => Ok(purged?),

@@ -19,6 +19,7 @@ use crate::{
     attachment::AttachmentSettings,
     database::{DEFAULT_SECURITY, Database, Props, Subscription},
     error::{Error, Result},
+    javascript::JsSettings,
     name,
     shared::Shared,
     stores::{DiskStores, ModelStores, Stores},
@@ -118,6 +119,16 @@ impl Databases {
         self.shared.set_view_settings(settings);
     }
 
+    /// Replaces the limits of functions of design documents.
+    pub fn set_javascript(&self, settings: JsSettings) {
+        self.shared.set_javascript(settings);
+    }
+
+    /// Has all functions of design documents compiled anew when they are called again.
+    pub fn renew_javascript(&self) {
+        self.shared.renew_javascript();
+    }
+
     /// What runs in the background.
     #[must_use]
     pub fn tasks(&self) -> &Arc<Tasks> {
@@ -178,7 +189,7 @@ impl Databases {
     /// # Errors
     /// Those of the disk.
     pub fn exists(&self, name: &str) -> Result<bool> {
-        Ok(name::check_database(name).is_ok() && self.is_there(name)?)
+        Ok(name::check_database(name).is_ok() && self.stores.exists(name)?)
     }
 
     /// Deletes a database. Requests that read it finish; waits end; writes fail.
@@ -229,7 +240,8 @@ impl Databases {
         outcome
     }
 
-    /// Asks the disk, and notes what it said.
+    /// Asks the disk, and notes what it said. The caller holds the database's slot, or it might note what
+    /// is no longer so.
     fn is_there(&self, name: &str) -> Result<bool> {
         let there = self.stores.exists(name)?;
         self.catalog.note(name, there);

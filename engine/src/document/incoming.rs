@@ -124,11 +124,8 @@ impl Document {
         let mut text = Vec::with_capacity(json.len());
         scanner.value(&mut text)?;
         scanner.end()?;
-        let named_by_url = |error| match (error, id_from_url) {
-            (Error::DocumentTooLarge(_), Some(id)) => Error::DocumentTooLarge(id.to_owned()),
-            (error, _) => error,
-        };
-        let mut document = Document::from_scanned(&scanner, text, limits).map_err(named_by_url)?;
+        // A document that is too large is named by its own id, as in CouchDB, not by the URL's.
+        let mut document = Document::from_scanned(&scanner, text, limits)?;
         if let Some(id) = id_from_url {
             id.clone_into(&mut document.id);
         }

@@ -1,13 +1,13 @@
 //! Map functions of views.
 
-use std::ops::Range;
-
 use rquickjs::{Array, Ctx, Value};
 
 use super::{
     FunctionSource, JsError, JsSettings,
     output::{self, Thrown},
+    projection,
     sandbox::{self, Host, Sandbox},
+    simple::{self, Emitted, Program, Run},
     source,
 };
 use crate::json::{self, raw};
@@ -32,10 +32,14 @@ use crate::json::{self, raw};
 /// ```
 pub struct Mapper {
     sandbox: Sandbox,
+    /// For each function what it is without the interpreter, if it is simple enough.
+    programs: Vec<Option<Program>>,
+    /// The only members that functions look at, if that is known of all of them.
+    touched: Option<Vec<String>>,
     /// Whether a function may change its argument, so that documents must be frozen.
     freezes: bool,
-    buffer: Vec<u8>,
-    rows: Vec<(Range<usize>, Range<usize>)>,
+    emitted: Emitted,
+    projected: Vec<u8>,
 }
 
 /// Takes a row: number of the function, key and value as JSON in CouchDB's spelling.
@@ -56,40 +60,73 @@ impl Mapper {
         for map in maps {
             sandbox.add(*map, design.as_deref())?;
         }
-        let freezes = maps.iter().any(|map| source::may_change_argument(map.text));
-        Ok(Mapper { sandbox, freezes, buffer: Vec::new(), rows: Vec::new() })
+        let program =
+            |map: &FunctionSource<'_>| simple::parse(map.text).filter(|_| settings.simple_maps);
+        Ok(Mapper {
+            sandbox,
+            programs: maps.iter().map(program).collect(),
+            touched: touched(maps).filter(|_| settings.projects),
+            freezes: maps.iter().any(|map| source::may_change_argument(map.text)),
+            emitted: Emitted::default(),
+            projected: Vec::new(),
+        })
     }
 
-    /// Runs all functions over one document, given as JSON text with its `_id` and `_rev`, and calls
-    /// `emit` for each row, function by function. What a function emits before it throws is no row, and
-    /// the exception is logged.
+    /// Runs all functions over one document, given as JSON text in CouchDB's spelling with its `_id` and
+    /// `_rev`, and calls `emit` for each row; those of one function come in the order it emits them. What
+    /// a function emits before it throws is no row, and the exception is logged.
     ///
     /// # Errors
     /// If the limits are passed or a function ends the whole request by throwing `"fatal_error"`; rows of
-    /// functions before it may have been emitted then.
+    /// other functions may have been emitted then.
     pub fn map(&mut self, doc: &[u8], emit: &mut EmitSink<'_>) -> Result<(), JsError> {
-        let Mapper { sandbox, freezes, buffer, rows } = self;
-        let functions = sandbox.len();
-        let mut at = 0;
+        let mut left = Vec::new();
+        for (at, program) in self.programs.iter().enumerate() {
+            self.emitted.clear();
+            let done = program.as_ref().map(|program| Run::run(program, doc, &mut self.emitted));
+            match done {
+                Some(Ok(())) => give(at, &self.emitted, emit),
+                _ => left.push(at),
+            }
+        }
+        if left.is_empty() { Ok(()) } else { self.interpret(doc, &left, emit) }
+    }
+
+    /// Runs the functions of these numbers in the interpreter.
+    fn interpret(
+        &mut self,
+        doc: &[u8],
+        functions: &[usize],
+        emit: &mut EmitSink<'_>,
+    ) -> Result<(), JsError> {
+        let Mapper { sandbox, touched, freezes, emitted, projected, .. } = self;
+        let text = match touched {
+            Some(names) => {
+                projected.clear();
+                projection::project(doc, names, projected);
+                projected.as_slice()
+            }
+            None => doc,
+        };
+        let mut current = functions.first().copied().unwrap_or_default();
         let mut skipped = Vec::new();
         let outcome = sandbox.run(|ctx, host| {
-            let document = sandbox::parse(ctx, doc)?;
+            let document = sandbox::parse(ctx, text)?;
             if *freezes {
                 host.freeze(&document)?;
             }
-            while at < functions {
-                buffer.clear();
-                rows.clear();
-                match run_one(ctx, host, at, &document, buffer, rows) {
-                    Ok(()) => give(at, buffer, rows, emit),
+            for at in functions {
+                current = *at;
+                emitted.clear();
+                match run_one(ctx, host, *at, &document, emitted) {
+                    Ok(()) => give(*at, emitted, emit),
                     Err(error) => match Thrown::catch(ctx, error) {
                         thrown if sandbox.has_expired() || is_fatal(&thrown) => {
                             return Ok(Some(thrown));
                         }
-                        thrown => skipped.push((at, thrown)),
+                        thrown => skipped.push((*at, thrown)),
                     },
                 }
-                at += 1;
             }
             Ok(None)
         });
@@ -97,21 +134,36 @@ impl Mapper {
             if let Some(limit) = sandbox.limit(function, &thrown) {
                 return Err(limit);
             }
-            let id = raw::member(doc, "_id").unwrap_or(b"null");
-            sandbox.log(&format!(
-                "{}: function raised exception ({}) with doc._id {}",
-                sandbox.name(function),
-                thrown.text(),
-                String::from_utf8_lossy(id),
-            ));
+            log_skipped(sandbox, function, &thrown, doc);
         }
         match outcome {
             Ok(None) => Ok(()),
             Ok(Some(thrown)) | Err(thrown) => {
-                Err(sandbox.limit(at, &thrown).unwrap_or_else(|| fatal(&thrown)))
+                Err(sandbox.limit(current, &thrown).unwrap_or_else(|| fatal(&thrown)))
             }
         }
     }
+}
+
+/// The members that all functions together look at.
+fn touched(maps: &[FunctionSource<'_>]) -> Option<Vec<String>> {
+    let mut all = Vec::new();
+    for map in maps {
+        all.extend(projection::touched(map.text)?);
+    }
+    all.sort_unstable();
+    all.dedup();
+    Some(all)
+}
+
+fn log_skipped(sandbox: &Sandbox, function: usize, thrown: &Thrown, doc: &[u8]) {
+    let id = raw::member(doc, "_id").unwrap_or(b"null");
+    sandbox.log(&format!(
+        "{}: function raised exception ({}) with doc._id {}",
+        sandbox.name(function),
+        thrown.text(),
+        String::from_utf8_lossy(id),
+    ));
 }
 
 impl std::fmt::Debug for Mapper {
@@ -125,15 +177,13 @@ fn run_one<'js>(
     host: &Host<'js>,
     at: usize,
     document: &Value<'js>,
-    buffer: &mut Vec<u8>,
-    rows: &mut Vec<(Range<usize>, Range<usize>)>,
+    emitted: &mut Emitted,
 ) -> rquickjs::Result<()> {
-    let emitted = host.rows(at)?;
-    let result = host.function(at)?.call::<_, Value<'js>>((document.clone(),)).and_then(|_| {
-        output::write_rows(ctx, &emitted, buffer, |key, value| rows.push((key, value)))
-    });
-    if !emitted.is_empty() {
-        clear(&emitted)?;
+    let rows = host.rows(at)?;
+    let called = host.function(at)?.call::<_, Value<'js>>((document.clone(),));
+    let result = called.and_then(|_| output::write_rows(ctx, &rows, emitted));
+    if !rows.is_empty() {
+        clear(&rows)?;
     }
     result
 }
@@ -143,7 +193,8 @@ fn clear(rows: &Array<'_>) -> rquickjs::Result<()> {
     rows.as_object().set("length", 0)
 }
 
-fn give(at: usize, buffer: &[u8], rows: &[(Range<usize>, Range<usize>)], emit: &mut EmitSink<'_>) {
+fn give(at: usize, emitted: &Emitted, emit: &mut EmitSink<'_>) {
+    let Emitted { buffer, rows } = emitted;
     for (key, value) in rows {
         if let (Some(key), Some(value)) = (buffer.get(key.clone()), buffer.get(value.clone())) {
             emit(at, key, value);

@@ -4,6 +4,8 @@
 //!   text says about what it can do
 //! * `sandbox`: an interpreter with its limits; one realm for documents, one for each function
 //! * [`mapper`], [`reducer`]: functions of views
+//! * `projection`, `simple`: what map functions can be spared: members they do not look at, and the
+//!   interpreter
 //! * [`design`], [`list`]: functions that see requests, and where lists read from and write to
 //! * `output`: from values to CouchDB's JSON
 //! * [`settings`], [`error`]: limits, and what can go wrong
@@ -17,9 +19,11 @@ mod lexer;
 pub mod list;
 pub mod mapper;
 mod output;
+mod projection;
 pub mod reducer;
 mod sandbox;
 pub mod settings;
+mod simple;
 mod source;
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,11 @@
 //! From values of the interpreter to CouchDB's JSON, and what was thrown.
 
-use rquickjs::{Array, CatchResultExt, CaughtError, Ctx, Error, String as JsString, Type, Value};
+use rquickjs::{
+    Array, CatchResultExt, CaughtError, Ctx, Error, Function, Object, String as JsString, Type,
+    Value, function::This,
+};
 
+use super::simple::Emitted;
 use crate::json::{self, Scanner, number};
 
 /// Appends a value in the JSON that CouchDB makes of it: what has no JSON is `null`, whole numbers have no
@@ -61,13 +65,9 @@ pub(super) fn lossy(string: &JsString<'_>) -> String {
 }
 
 fn well_formed(string: &JsString<'_>) -> rquickjs::Result<String> {
-    let method: rquickjs::Function<'_> = string
-        .ctx()
-        .globals()
-        .get::<_, rquickjs::Object<'_>>("String")?
-        .get::<_, rquickjs::Object<'_>>("prototype")?
-        .get("toWellFormed")?;
-    method.call((rquickjs::function::This(string.clone()),))
+    let text: Object<'_> = string.ctx().globals().get("String")?;
+    let prototype: Object<'_> = text.get("prototype")?;
+    prototype.get::<_, Function<'_>>("toWellFormed")?.call((This(string.clone()),))
 }
 
 /// An error object, which JSON.stringify would lose.
@@ -121,11 +121,11 @@ fn replace_halves(text: &[u8]) -> Option<Vec<u8>> {
             }
             _ => {
                 let length = escape.len().min(2);
-                out.extend_from_slice(&escape[..length]);
+                out.extend_from_slice(escape.get(..length).unwrap_or_default());
                 length
             }
         };
-        rest = &escape[length..];
+        rest = escape.get(length..).unwrap_or_default();
     }
     out.extend_from_slice(rest);
     Some(out)
@@ -228,20 +228,19 @@ fn position(stack: &str) -> (usize, usize) {
     (number().unwrap_or(1), column)
 }
 
-/// Appends what a function emitted: keys and values in turn. Calls `row` with where each key ends and its
-/// value begins.
+/// Takes over what a function emitted: keys and values in turn.
 pub(super) fn write_rows<'js>(
     ctx: &Ctx<'js>,
     rows: &Array<'js>,
-    out: &mut Vec<u8>,
-    mut row: impl FnMut(std::ops::Range<usize>, std::ops::Range<usize>),
+    emitted: &mut Emitted,
 ) -> rquickjs::Result<()> {
+    let Emitted { buffer, rows: places } = emitted;
     for at in 0..rows.len() / 2 {
-        let start = out.len();
-        write_value(ctx, &rows.get(2 * at)?, out)?;
-        let middle = out.len();
-        write_value(ctx, &rows.get(2 * at + 1)?, out)?;
-        row(start..middle, middle..out.len());
+        let start = buffer.len();
+        write_value(ctx, &rows.get(2 * at)?, buffer)?;
+        let middle = buffer.len();
+        write_value(ctx, &rows.get(2 * at + 1)?, buffer)?;
+        places.push((start..middle, middle..buffer.len()));
     }
     Ok(())
 }

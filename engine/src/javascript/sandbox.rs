@@ -1,7 +1,7 @@
 //! An interpreter with its limits.
 //!
 //! It has one realm (a set of globals and built-ins) for documents, see `vault.js`, and one for each
-//! function, see `environment.js`. As in CouchDB, a function finds documents to be made of other
+//! function, see `environment.js`; `guard.js` keeps both from what cannot be interrupted. As in CouchDB, a function finds documents to be made of other
 //! built-ins than its own, and can change nothing but its own.
 
 use std::{
@@ -99,7 +99,12 @@ impl Sandbox {
         let watched = Arc::clone(&clock);
         runtime.set_interrupt_handler(Some(Box::new(move || watched.is_over())));
         let documents = Context::custom::<Builtins>(&runtime).map_err(failed)?;
-        documents.with(|ctx| evaluate::<()>(&ctx, include_str!("vault.js"))).map_err(failed)?;
+        documents
+            .with(|ctx| {
+                evaluate::<()>(&ctx, include_str!("guard.js"))?;
+                evaluate::<()>(&ctx, include_str!("vault.js"))
+            })
+            .map_err(failed)?;
         let settings = settings.clone();
         let list = Arc::default();
         Ok(Sandbox {
@@ -191,19 +196,23 @@ impl Sandbox {
             list.begin(output::lossy(&text));
         });
         outside.set("begin", function?)?;
-        let list = Arc::clone(&self.list);
+        // Waiting for the client or for a row does not count as time of the function.
+        let timeout = self.settings.timeout;
+        let (list, clock) = (Arc::clone(&self.list), Arc::clone(&self.clock));
         let function = Function::new(realm.clone(), move |ctx: Ctx<'_>, text: JsString<'_>| {
-            list.chunk(output::lossy(&text)).map_err(|error| throw(&ctx, &error))
+            let written = list.chunk(output::lossy(&text)).map_err(|error| throw(&ctx, &error));
+            clock.wind(timeout);
+            written
         });
         outside.set("chunk", function?)?;
         let (list, clock) = (Arc::clone(&self.list), Arc::clone(&self.clock));
-        let timeout = self.settings.timeout;
         let function = Function::new(realm.clone(), move |ctx: Ctx<'_>| {
             let row = list.next().map_err(|error| throw(&ctx, &error));
             clock.wind(timeout);
             row
         });
         outside.set("next", function?)?;
+        evaluate::<()>(realm, include_str!("guard.js"))?;
         let furnish: Function<'js> = evaluate(realm, include_str!("environment.js"))?;
         furnish.call((design, rows, outside))
     }

@@ -24,6 +24,10 @@ pub struct JsSettings {
     pub memory_bytes: usize,
     /// Stack that running functions may use, in bytes. The threads must have some 256 KiB more.
     pub stack_bytes: usize,
+    /// Parses of a document only the members that map functions can look at, where their texts say so.
+    pub projects: bool,
+    /// Runs simple map functions without the interpreter.
+    pub simple_maps: bool,
     /// Where `log()` and errors of functions go.
     pub log: LogSink,
 }
@@ -35,8 +39,21 @@ impl Default for JsSettings {
             timeout: Duration::from_secs(5),
             memory_bytes: 256 * 1024 * 1024,
             stack_bytes: 768 * 1024,
+            projects: true,
+            simple_maps: true,
             log: Arc::new(|_| ()),
         }
+    }
+}
+
+impl JsSettings {
+    /// Whether both limit functions in the same way.
+    pub(crate) fn same_limits(&self, other: &JsSettings) -> bool {
+        let limits = |settings: &JsSettings| {
+            let shortcuts = (settings.projects, settings.simple_maps);
+            (settings.timeout, settings.memory_bytes, settings.stack_bytes, shortcuts)
+        };
+        limits(self) == limits(other)
     }
 }
 

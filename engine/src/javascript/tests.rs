@@ -335,6 +335,7 @@ fn hostile_functions_come_to_an_end() {
         "function(d){var a=[];a.length=4294967295;a.indexOf(1)}",
         "function(d){[].includes.call({length:9007199254740991},1)}",
         "function(d){emit({toJSON:function(){for(;;);}})}",
+        "function(d){for(;;)'a'.repeat(40000).indexOf('a'.repeat(20000)+'b')}",
     ] {
         assert!(
             matches!(end(endless), Err(JsError::TimedOut { function, .. }) if function.contains("'v'")),
@@ -353,6 +354,34 @@ fn hostile_functions_come_to_an_end() {
             "{greedy}: {result:?}"
         );
     }
+    let doubling = "function(d){var x=[1];for(var i=0;i<40;i++){x=[x,x]}emit(x)}";
+    assert!(end(doubling).is_err(), "its text is longer than there is memory");
     assert_eq!(end("function(d){(function f(){f()})()}"), Ok(vec![]));
     assert_eq!(end("function(d){var x=[];for(var i=0;i<2000;i++)x=[x];emit(x)}"), Ok(vec![]));
+}
+
+#[test]
+fn searches_that_cannot_be_interrupted_are_refused() {
+    let pattern = "'a'.repeat(1e6)+'b'";
+    for search in [
+        format!("t.indexOf({pattern})"),
+        format!("t.split({pattern})"),
+        format!("t.replaceAll({{toString:function(){{return {pattern}}}}},'')"),
+        format!("d.valueOf.call(t).lastIndexOf({pattern})"),
+    ] {
+        let text =
+            format!("function(d){{var t='a'.repeat(2e6);try{{{search}}}catch(e){{emit(e.name)}}}}");
+        assert_eq!(map(&text, "{}"), ["0 \"RangeError\":null"], "{search}");
+    }
+    let usual = "function(d){emit(['a,b'.split(','),'abc'.indexOf('c'),'aXb'.replace(/x/i,'-'),\
+        'a-b-c'.replaceAll('-','+'),'abc'.includes('bc'),'x'.split(),'aa'.lastIndexOf('a',0),\
+        'ab'.replace('b',function(m){return m+m})])}";
+    let expected = r#"0 [["a","b"],2,"a-b","a+b+c",true,["x"],0,"abb"]:null"#;
+    assert_eq!(map(usual, "{}"), [expected]);
+}
+
+#[test]
+fn ten_megabytes_of_rows_are_emitted() {
+    let text = "function(d){var s='x'.repeat(1024);for(var i=0;i<10240;i++)emit(i,s)}";
+    assert_eq!(map(text, "{}").len(), 10_240);
 }

@@ -99,8 +99,8 @@ fn source(
     if language != JAVASCRIPT {
         return Err(Error::UnknownQueryLanguage(language.to_owned()));
     }
-    let settings = database.shared.javascript();
-    Ok(Arc::new(JavaScriptSource { id: id.to_owned(), settings, lib, functions }))
+    let shared = Arc::clone(&database.shared);
+    Ok(Arc::new(JavaScriptSource { id: id.to_owned(), shared, lib, functions }))
 }
 
 /// The options of a design document.

@@ -1,12 +1,15 @@
 //! The functions of a design document in JavaScript, as a source of rows.
 
+use std::sync::Arc;
+
 use super::{
     design::MapFunction,
     source::{Emit, ReduceRow, RowMapper, RowReducer, RowSource},
 };
 use crate::{
     error::Result,
-    javascript::{FunctionSource, JsSettings, Mapper, Reducer, reducer},
+    javascript::{FunctionSource, Mapper, Reducer, reducer},
+    shared::Shared,
 };
 
 /// Map functions, and whatever reduce functions are asked for.
@@ -14,7 +17,7 @@ use crate::{
 pub(super) struct JavaScriptSource {
     /// The design document's id, for errors and the log.
     pub(super) id: String,
-    pub(super) settings: JsSettings,
+    pub(super) shared: Arc<Shared>,
     pub(super) lib: Option<Vec<u8>>,
     pub(super) functions: Vec<MapFunction>,
 }
@@ -30,13 +33,13 @@ impl RowSource for JavaScriptSource {
             .collect();
         let sources: Vec<_> =
             named.iter().map(|(name, text)| FunctionSource { name, text }).collect();
-        Ok(Box::new(Mapper::new(&self.settings, self.lib.as_deref(), &sources)?))
+        Ok(Box::new(Mapper::new(&self.shared.javascript(), self.lib.as_deref(), &sources)?))
     }
 
     fn reducer(&self, source: &str) -> Result<Box<dyn RowReducer>> {
         let name = format!("reduce function of {}", self.id);
         let function = FunctionSource { name: &name, text: source };
-        Ok(Box::new(Reducer::new(&self.settings, function)?))
+        Ok(Box::new(Reducer::new(&self.shared.javascript(), function)?))
     }
 }
 

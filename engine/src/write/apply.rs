@@ -113,7 +113,7 @@ impl<'r> Run<'r> {
             let is_news = passed_over.binary_search(&at).is_err();
             let result = match document.edit(self.transaction, doc, is_news) {
                 Ok(rev) => Ok(rev),
-                Err(refusal @ (Error::Conflict | Error::InvalidDesignDoc(_))) => Err(refusal),
+                Err(Error::Conflict) => Err(Error::Conflict),
                 Err(error) => return Err(error),
             };
             self.validated |= is_news && result.is_ok() && !is_design;
@@ -135,7 +135,7 @@ struct Document<'r> {
 }
 
 /// Where a new revision goes.
-enum Placement {
+pub(super) enum Placement {
     /// Below this leaf.
     Below(NodeIndex),
     /// A history of its own, or one that the tree has to find a place for.
@@ -168,9 +168,6 @@ impl<'r> Document<'r> {
         doc: Prepared,
         news: bool,
     ) -> Result<Rev> {
-        if DocKind::of(&self.id) == DocKind::Design && !doc.deleted {
-            self.rules.database.check_design(&doc.body)?;
-        }
         match self.rules.mode {
             WriteMode::Interactive => self.edit_interactively(transaction, doc),
             WriteMode::Replicated if news => self.take_replicated(transaction, doc),
@@ -184,7 +181,7 @@ impl<'r> Document<'r> {
         transaction: &mut dyn Transaction,
         mut doc: Prepared,
     ) -> Result<Rev> {
-        let placement = self.placement(&doc)?;
+        let placement = placement(&self.tree, self.rules.checked, &doc)?;
         let parent = placement.parent();
         // New attachments count from the revision the client named, even when a deleted document comes
         // back on top of one it did not name.
@@ -214,31 +211,6 @@ impl<'r> Document<'r> {
         Ok(rev)
     }
 
-    /// The decisions of CouchDB's interactive writes.
-    fn placement(&self, doc: &Prepared) -> Result<Placement> {
-        let Some(winner) = self.tree.winner() else {
-            return match doc.rev {
-                Some(_) if self.rules.checked => Err(Error::Conflict),
-                _ => Ok(Placement::History),
-            };
-        };
-        if self.tree.is_deleted(winner) {
-            // A deleted document comes back by a write that names no revision, and by no other.
-            return match doc.rev {
-                None if !doc.deleted => Ok(Placement::Revival(winner)),
-                _ => Err(Error::Conflict),
-            };
-        }
-        let rev = doc.rev.as_ref().ok_or(Error::Conflict)?;
-        // Of a revision that stands in several branches, CouchDB finds the leaf if it looks for leaves,
-        // and otherwise the first of all.
-        let parent = match self.rules.checked {
-            true => self.tree.find_leaf(rev),
-            false => self.tree.find(rev).filter(|node| self.tree.is_leaf(*node)),
-        };
-        parent.map(Placement::Below).ok_or(Error::Conflict)
-    }
-
     /// Stores the revision the client gave, wherever its history puts it.
     fn take_replicated(
         &mut self,
@@ -251,7 +223,7 @@ impl<'r> Document<'r> {
         let stored = match known.and_then(|node| self.tree.stored(node)) {
             Some(stored) => *stored,
             None => {
-                let parent = self.nearest_body(rev.generation, &doc.history);
+                let parent = nearest_body(&self.tree, rev.generation, &doc.history);
                 let attachments = self.attachments(transaction, &mut doc, parent, None)?;
                 self.put_body(transaction, &doc, &attachments)?
             }
@@ -296,14 +268,6 @@ impl<'r> Document<'r> {
             }
         }
         Ok(passed_over)
-    }
-
-    /// The newest of the ancestors a client named whose body is there, for stubs to be looked up in.
-    fn nearest_body(&self, generation: u64, history: &[RevId]) -> Option<NodeIndex> {
-        let ancestors = history.iter().zip((0..generation).rev());
-        ancestors
-            .filter_map(|(id, generation)| self.tree.find(&Rev::new(generation, id.clone())))
-            .find(|node| self.tree.stored(*node).is_some())
     }
 
     /// The records of a document's attachments: stubs taken from the parent, bytes stored unless the
@@ -409,6 +373,43 @@ impl<'r> Document<'r> {
         scratch.put_tree(transaction, &self.id, &self.tree)?;
         Ok(true)
     }
+}
+
+/// The decisions of CouchDB's interactive writes.
+pub(super) fn placement(tree: &RevTree, checked: bool, doc: &Prepared) -> Result<Placement> {
+    let Some(winner) = tree.winner() else {
+        return match doc.rev {
+            Some(_) if checked => Err(Error::Conflict),
+            _ => Ok(Placement::History),
+        };
+    };
+    if tree.is_deleted(winner) {
+        // A deleted document comes back by a write that names no revision, and by no other.
+        return match doc.rev {
+            None if !doc.deleted => Ok(Placement::Revival(winner)),
+            _ => Err(Error::Conflict),
+        };
+    }
+    let rev = doc.rev.as_ref().ok_or(Error::Conflict)?;
+    // Of a revision that stands in several branches, CouchDB finds the leaf if it looks for leaves,
+    // and otherwise the first of all.
+    let parent = match checked {
+        true => tree.find_leaf(rev),
+        false => tree.find(rev).filter(|node| tree.is_leaf(*node)),
+    };
+    parent.map(Placement::Below).ok_or(Error::Conflict)
+}
+
+/// The newest of the ancestors a client named whose body is there, for stubs to be looked up in.
+pub(super) fn nearest_body(
+    tree: &RevTree,
+    generation: u64,
+    history: &[RevId],
+) -> Option<NodeIndex> {
+    let ancestors = history.iter().zip((0..generation).rev());
+    ancestors
+        .filter_map(|(id, generation)| tree.find(&Rev::new(generation, id.clone())))
+        .find(|node| tree.stored(*node).is_some())
 }
 
 /// Buffers for the values of index entries.

@@ -2,6 +2,7 @@
 //!
 //! * `prepare`: everything that needs no knowledge of what is stored: attachments compressed and
 //!   digested, revision ids computed for the parent the client named
+//! * `validate`: what the database's functions say to it, and whether design documents can be what they say
 //! * `apply`: the decisions, made inside an edit against the latest state, and what is stored
 //! * `local`: local documents
 //! * this file: one call, one or more edits, one list of results
@@ -11,6 +12,7 @@
 mod apply;
 mod local;
 mod prepare;
+mod validate;
 
 use std::{
     mem,
@@ -102,7 +104,10 @@ impl Database {
             done(Ok(Vec::new()));
             return None;
         }
-        if inline_bytes(&docs) <= INLINE_WORK_BYTES {
+        let works = inline_bytes(&docs) > INLINE_WORK_BYTES
+            || self.designs.may_validate()
+            || docs.iter().any(|doc| prepare::is_design(&doc.id));
+        if !works {
             return self.prepare_and_submit(caller, docs, mode, done);
         }
         let (database, caller) = (Arc::clone(self), caller.clone());
@@ -132,7 +137,9 @@ impl Database {
     fn submit_plan(self: &Arc<Self>, plan: Plan, done: WriteDone) -> Option<Leader> {
         let rules =
             apply::Rules { mode: plan.mode, checked: plan.checked, database: Arc::clone(self) };
-        let gather = Arc::new(Gather::new(plan.count, plan.edits.len(), done));
+        let Some(gather) = Gather::begin(plan.count, plan.edits.len(), plan.refused, done) else {
+            return None;
+        };
         let mut leaders = Vec::new();
         for prepared in plan.edits {
             leaders.extend(self.submit_edit(rules.clone(), prepared, &gather));
@@ -153,6 +160,8 @@ impl Database {
         let found = Arc::new(Mutex::new(Ok(Vec::new())));
         let in_edit = Arc::clone(&found);
         let gather = Arc::clone(gather);
+        let designs = prepared.iter().any(|doc| prepare::is_design(&doc.id));
+        let database = Arc::clone(self);
         Arc::clone(&self.store).submit(
             Box::new(move |transaction| match apply::apply(transaction, &rules, prepared) {
                 Ok(applied) => {
@@ -168,6 +177,9 @@ impl Database {
             }),
             Box::new(move |outcome| {
                 let found = mem::replace(&mut *found.lock(), Ok(Vec::new()));
+                if designs {
+                    database.designs.changed();
+                }
                 gather.arrived(outcome, found);
             }),
         )
@@ -191,12 +203,31 @@ struct Gathered {
 }
 
 impl Gather {
-    fn new(count: usize, edits: usize, done: WriteDone) -> Self {
-        let results = std::iter::repeat_with(|| None).take(count).collect();
-        Gather {
+    /// Waits for so many edits; `None` if there are none, and then all is done.
+    fn begin(
+        count: usize,
+        edits: usize,
+        refused: Vec<(usize, Error)>,
+        done: WriteDone,
+    ) -> Option<Arc<Self>> {
+        let mut results: Vec<Option<Result<Rev>>> =
+            std::iter::repeat_with(|| None).take(count).collect();
+        for (place, refusal) in refused {
+            if let Some(slot) = results.get_mut(place) {
+                *slot = Some(Err(refusal));
+            }
+        }
+        if edits == 0 {
+            done(Ok(results
+                .into_iter()
+                .map(|slot| slot.unwrap_or(Err(Error::Conflict)))
+                .collect()));
+            return None;
+        }
+        Some(Arc::new(Gather {
             state: Mutex::new(Gathered { results, failure: None, done: Some(done) }),
             outstanding: AtomicUsize::new(edits),
-        }
+        }))
     }
 
     fn arrived(

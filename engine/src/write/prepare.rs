@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{MAX_EDIT_BYTES, WriteMode, local};
+use super::{MAX_EDIT_BYTES, WriteMode, local, validate};
 use crate::{
     attachment::{StageOptions, StagedAttachment, digest, gzip},
     caller::Caller,
@@ -22,6 +22,8 @@ pub(super) struct Plan {
     /// Documents of the call.
     pub(super) count: usize,
     pub(super) edits: Vec<Vec<Prepared>>,
+    /// Documents that must not be written, by their place in the call.
+    pub(super) refused: Vec<(usize, Error)>,
 }
 
 /// A document ready to be decided on.
@@ -70,7 +72,7 @@ const MAX_BLOB_ATTACHMENT_BYTES: usize = 64 * 1024;
 impl Plan {
     pub(super) fn new(
         database: &Arc<Database>,
-        _caller: &Caller,
+        caller: &Caller,
         docs: Vec<Document>,
         mode: WriteMode,
     ) -> Result<Self> {
@@ -82,15 +84,19 @@ impl Plan {
         for (place, doc) in docs.into_iter().enumerate() {
             prepared.push(Prepared::new(database, place, doc, mode)?);
         }
+        let refused = validate::refuse(database, caller, &mut prepared, (mode, checked))?;
         // CouchDB gives sequences in the order of ids. The sort is stable, so that of several
         // documents with one id the first stays in front.
         prepared.sort_by(|a, b| a.id.cmp(&b.id));
-        Ok(Plan { mode, checked, count, edits: cut(prepared) })
+        Ok(Plan { mode, checked, count, edits: cut(prepared), refused })
     }
 }
 
 /// Cuts documents into edits of bounded size, never between two of the same id.
 fn cut(prepared: Vec<Prepared>) -> Vec<Vec<Prepared>> {
+    if prepared.is_empty() {
+        return Vec::new();
+    }
     let total: usize = prepared.iter().map(Prepared::bytes).sum();
     if total <= MAX_EDIT_BYTES {
         return vec![prepared];
@@ -114,7 +120,7 @@ fn cut(prepared: Vec<Prepared>) -> Vec<Vec<Prepared>> {
     edits
 }
 
-fn is_design(id: &str) -> bool {
+pub(super) fn is_design(id: &str) -> bool {
     DocKind::of(id) == DocKind::Design
 }
 

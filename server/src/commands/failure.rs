@@ -65,6 +65,12 @@ impl From<EngineError> for Failure {
     }
 }
 
+impl From<&dyn std::error::Error> for Failure {
+    fn from(error: &dyn std::error::Error) -> Self {
+        Failure::Failed(story(error))
+    }
+}
+
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         Failure::Failed(story(&error))

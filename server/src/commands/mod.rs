@@ -1,23 +1,27 @@
-//! The commands of the binary: what `settee inspect`, `verify`, `dump`, `load` and `backup` do.
+//! What the program does besides serving: one file for each command.
 //!
-//! * one file per command; `target`: which file is meant; `report`: progress and results; `failure`: exit
+//! * `target`: which file is meant; `report`: progress and results; `failure`: exit
 //!   codes
 //!
-//! A command parses its arguments, makes a call on the engine's or the store's offline part and prints what
-//! comes back. Nothing here knows what is in a file.
+//! A command parses its arguments, makes a call and tells people what comes back. Nothing here knows what is
+//! in a file.
 
 mod backup;
+pub mod config;
 mod dump;
 mod failure;
 mod inspect;
 mod load;
 mod report;
+pub mod service;
 mod target;
 mod verify;
 
 use std::process::ExitCode;
 
 use clap::Subcommand;
+
+use crate::cli::Cli;
 
 /// What every command's help ends with.
 const EXIT_CODES: &str = "\
@@ -41,18 +45,29 @@ pub enum Command {
     Load(load::Load),
     /// Copy databases as of their last commit; works beside a running server
     Backup(backup::Backup),
+    /// Look at the configuration without starting the server
+    #[command(subcommand)]
+    Config(config::Action),
+    /// Print an example of how to run this server as a service
+    Service {
+        /// For what
+        #[arg(value_enum)]
+        kind: service::Example,
+    },
 }
 
 impl Command {
     /// Carries the command out and says how it ended.
     #[must_use]
-    pub fn run(&self) -> ExitCode {
+    pub fn run(&self, cli: &Cli) -> ExitCode {
         let outcome = match self {
             Command::Inspect(command) => command.run(),
             Command::Verify(command) => command.run(),
             Command::Dump(command) => command.run(),
             Command::Load(command) => command.run(),
             Command::Backup(command) => command.run(),
+            Command::Config(config::Action::Check) => config::check(cli),
+            Command::Service { kind } => service::print(*kind),
         };
         match outcome {
             Ok(()) => ExitCode::SUCCESS,

@@ -8,6 +8,7 @@ max_dbs_open = 500
 max_document_size = 8000000
 max_attachment_size = 1073741824
 max_document_id_length = infinity
+os_process_timeout = 5000
 default_security = admin_only
 maintenance_mode = false
 
@@ -22,12 +23,22 @@ buffer_response = false
 max_uri_length = 8000
 max_http_request_size = 4294967296
 changes_timeout = 60000
+scrub_json_request = true
+secure_rewrites = true
+rewrite_limit = 100
 decode_plus_to_space = true
 server_header_versions = true
 prefer_minimal = Cache-Control, Content-Length, Content-Range, Content-Type, ETag, Server, Transfer-Encoding, Vary
 x_forwarded_host = X-Forwarded-Host
 x_forwarded_proto = X-Forwarded-Proto
 x_forwarded_ssl = X-Forwarded-Ssl
+enable_cors = false
+enable_xframe_options = false
+validate_host = false
+
+[ssl]
+enable = false
+port = 6984
 
 [chttpd_auth]
 timeout = 600
@@ -72,12 +83,27 @@ n = 1
 [purge]
 max_revisions_number = 1000
 
+[cors]
+credentials = false
+
 [csp]
 attachments_enable = true
 attachments_header_value = sandbox
+showlist_enable = true
+showlist_header_value = sandbox
+
+[query_server_config]
+memory_limit = 268435456
+project_documents = true
+simple_maps = true
 
 [log]
 level = info
+
+[prometheus]
+additional_port = false
+bind_address = 127.0.0.1
+port = 17986
 
 [vendor]
 name = Settee

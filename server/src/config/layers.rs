@@ -1,21 +1,24 @@
 //! The stack of configuration layers, and changes to it while the server runs.
 
-use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
 
+use super::check::Findings;
 use super::defaults::DEFAULT_INI;
-use super::ini;
 use super::settings::Settings;
+use super::{file, ini};
 
 /// Sections by name, their values by key.
 pub type Sections = BTreeMap<String, BTreeMap<String, String>>;
 
-/// Sections that can't be changed over HTTP: what they hold names programs to be run.
-const READ_ONLY_SECTIONS: [&str; 9] = [
+/// Sections that can't be changed over HTTP: what they hold names programs to be run, or servers to
+/// be asked in this one's name.
+const READ_ONLY_SECTIONS: [&str; 10] = [
     "daemons",
     "external",
     "httpd_design_handlers",
@@ -25,6 +28,7 @@ const READ_ONLY_SECTIONS: [&str; 9] = [
     "os_daemons",
     "query_servers",
     "feature_flags",
+    "proxy",
 ];
 
 /// What is wrong with a configuration, or with a change to it.
@@ -58,12 +62,34 @@ pub enum ConfigError {
     /// A section, key or value that the file format can't carry.
     #[error("Invalid configuration {0}")]
     Text(&'static str),
+    /// A line of a file that has such a value.
+    #[error(
+        "{path}: [{section}] {key}: the value holds a control character, such as a carriage return"
+    )]
+    Control {
+        /// The file.
+        path: PathBuf,
+        /// The option's section.
+        section: String,
+        /// The option.
+        key: String,
+    },
     /// A section that HTTP clients may not change.
     #[error("Config section blacklisted for modification over HTTP API.")]
     SectionReadOnly,
     /// An option that isn't in `[chttpd] config_whitelist`.
     #[error("This config variable is read-only")]
     KeyReadOnly,
+}
+
+impl ConfigError {
+    /// An option that is set to something that means nothing.
+    pub(super) fn value(section: &str, key: &str, value: &str, expected: &'static str) -> Self {
+        let value =
+            if super::secrets::is_secret(section, key) { super::secrets::MASK } else { value };
+        let (section, key, value) = (section.to_owned(), key.to_owned(), value.to_owned());
+        Self::Value { section, key, value, expected }
+    }
 }
 
 /// The configuration: built-in defaults, then files, then environment and flags, each overriding
@@ -92,6 +118,9 @@ pub struct Config {
 pub(super) struct Layers {
     defaults: Sections,
     given: Sections,
+    /// The options that somebody asked for, while a check wants to know; by section and key, where an
+    /// empty key stands for a section as a whole.
+    asked: Option<RefCell<BTreeSet<(String, String)>>>,
 }
 
 impl Layers {
@@ -121,7 +150,27 @@ impl Layers {
 
     /// The value that a file, flag or client has given.
     pub(super) fn given(&self, section: &str, key: &str) -> Option<&str> {
+        self.note(section, key);
         find(&self.given, section, key)
+    }
+
+    /// A whole section: whatever keys it has mean something.
+    pub(super) fn section(&self, name: &str) -> BTreeMap<String, String> {
+        self.note(name, "");
+        let mut pairs = self.defaults.get(name).cloned().unwrap_or_default();
+        pairs.extend(self.given.get(name).cloned().unwrap_or_default());
+        pairs
+    }
+
+    /// The names of all sections.
+    pub(super) fn section_names(&self) -> BTreeSet<String> {
+        self.defaults.keys().chain(self.given.keys()).cloned().collect()
+    }
+
+    fn note(&self, section: &str, key: &str) {
+        if let Some(asked) = &self.asked {
+            asked.borrow_mut().insert((section.to_owned(), key.to_owned()));
+        }
     }
 
     fn merged(&self) -> Sections {
@@ -167,15 +216,35 @@ impl Config {
         let mut layers = Layers::built_in();
         for path in &self.files {
             for pair in ini::pairs(&self.read(path)?) {
+                if pair.value.chars().any(|c| c.is_control() && c != '\t') {
+                    let (section, key) = (pair.section.to_owned(), pair.key.to_owned());
+                    return Err(ConfigError::Control { path: path.clone(), section, key });
+                }
                 add(&mut layers.given, pair.section, pair.key, pair.value);
             }
         }
         for (section, key, value) in &self.overrides {
+            check_text(section, key, Some(value))?;
             add(&mut layers.given, section, key, value);
         }
         Settings::read(&layers)?;
         *self.layers.lock() = layers;
         Ok(())
+    }
+
+    /// What of the files and flags has no effect here.
+    pub fn findings(&self) -> Findings {
+        let mut layers = self.layers.lock().clone();
+        layers.asked = Some(RefCell::default());
+        // It could be read before, and is read once more for what it asks for.
+        drop(Settings::read(&layers));
+        let asked = layers.asked.take().map(RefCell::into_inner).unwrap_or_default();
+        Findings::of(&layers.given, &asked)
+    }
+
+    /// The files, lowest first.
+    pub fn files(&self) -> &[PathBuf] {
+        &self.files
     }
 
     fn read(&self, path: &Path) -> Result<String, ConfigError> {
@@ -205,10 +274,7 @@ impl Config {
 
     /// One section; empty when there is none of that name.
     pub fn section(&self, name: &str) -> BTreeMap<String, String> {
-        let layers = self.layers.lock();
-        let mut pairs = layers.defaults.get(name).cloned().unwrap_or_default();
-        pairs.extend(layers.given.get(name).cloned().unwrap_or_default());
-        pairs
+        self.layers.lock().section(name)
     }
 
     /// The options with their types.
@@ -224,7 +290,7 @@ impl Config {
     /// [`ConfigError::SectionReadOnly`], or [`ConfigError::KeyReadOnly`] when there is a
     /// `[chttpd] config_whitelist` and it doesn't name the key.
     pub fn check_changeable(&self, section: &str, key: &str) -> Result<(), ConfigError> {
-        if READ_ONLY_SECTIONS.contains(&section) {
+        if READ_ONLY_SECTIONS.contains(&section.split(':').next().unwrap_or_default()) {
             return Err(ConfigError::SectionReadOnly);
         }
         match self.get("chttpd", "config_whitelist") {
@@ -269,7 +335,7 @@ impl Config {
     fn write(&self, section: &str, key: &str, value: Option<&str>) -> Result<(), ConfigError> {
         let Some(path) = self.last_file() else { return Ok(()) };
         let text = ini::with(&self.read(path)?, section, key, value);
-        replace_file(path, &text)
+        file::replace(path, &text)
             .map_err(|error| ConfigError::File { path: path.to_owned(), error })
     }
 }
@@ -301,32 +367,6 @@ fn check_text(section: &str, key: &str, value: Option<&str>) -> Result<(), Confi
         return Err(ConfigError::Text("value"));
     }
     Ok(())
-}
-
-/// Writes beside the file and renames, so that a crash leaves the old text or the new one. The
-/// file holds password hashes and the cookie secret: it is its owner's alone.
-fn replace_file(path: &Path, text: &str) -> io::Result<()> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".new");
-    let mut file = open_private(Path::new(&beside))?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&beside, path)?;
-    match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        Some(folder) => File::open(folder)?.sync_all(),
-        None => Ok(()),
-    }
-}
-
-#[cfg(unix)]
-fn open_private(path: &Path) -> io::Result<File> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    File::options().write(true).create(true).truncate(true).mode(0o600).open(path)
-}
-
-#[cfg(not(unix))]
-fn open_private(path: &Path) -> io::Result<File> {
-    File::create(path)
 }
 
 #[cfg(test)]

@@ -3,7 +3,12 @@
 use http::HeaderName;
 use settee_engine::view::{OnOverflow, ReduceLimits, ViewSettings};
 
+use super::browser::BrowserSettings;
+use super::cors::CorsSettings;
 use super::layers::{ConfigError, Layers};
+use super::network::NetworkSettings;
+use super::proxy::Proxies;
+use super::vhosts::Vhosts;
 
 /// Options as they are in effect: read from the text of the configuration whenever it changes.
 ///
@@ -32,6 +37,20 @@ pub struct Settings {
     pub maintenance_mode: Option<String>,
     /// `[couchdb] users_db_security_editable`.
     pub users_db_security_editable: bool,
+    /// `[couchdb] os_process_timeout`: how long a function of a design document may take, in milliseconds.
+    pub function_timeout_ms: u64,
+    /// `[query_server_config] memory_limit`: what one interpreter may hold.
+    pub function_memory_bytes: usize,
+    /// `[query_server_config] project_documents`: parses only what map functions can look at.
+    pub project_documents: bool,
+    /// `[query_server_config] simple_maps`: runs simple map functions without the interpreter.
+    pub simple_maps: bool,
+    /// `[chttpd] scrub_json_request`: functions are not told what clients identify themselves with.
+    pub scrub_json_request: bool,
+    /// `[chttpd] secure_rewrites`: rules do not lead out of their database.
+    pub secure_rewrites: bool,
+    /// `[chttpd] rewrite_limit`: how often one request may be rewritten.
+    pub rewrite_limit: u32,
     /// `[chttpd] require_valid_user`.
     pub require_valid_user: bool,
     /// `[chttpd] require_valid_user_except_for_up`.
@@ -93,6 +112,8 @@ pub struct Settings {
     pub compressible_types: String,
     /// `[csp] attachments_header_value`, unless `[csp] attachments_enable=false`.
     pub attachments_csp: Option<String>,
+    /// `[csp] showlist_header_value`, unless `[csp] showlist_enable=false`.
+    pub showlist_csp: Option<String>,
     /// `[purge] max_revisions_number`.
     pub max_purged_revisions: u64,
     /// `[query_server_config] query_limit`: most rows a request for a view may ask for.
@@ -112,6 +133,16 @@ pub struct Settings {
     pub utc_id_suffix: String,
     /// `[uuids] max_count`.
     pub max_uuids: usize,
+    /// `[cors]`.
+    pub cors: CorsSettings,
+    /// `[vhosts]`.
+    pub vhosts: Vhosts,
+    /// What browsers are told about this server's pages.
+    pub browser: BrowserSettings,
+    /// Connections, and limits of what they carry.
+    pub network: NetworkSettings,
+    /// `[proxy]`: servers behind this one.
+    pub proxies: Proxies,
 }
 
 /// What happens to those who guess passwords.
@@ -180,6 +211,16 @@ impl Settings {
                 == Some("admin_only"),
             maintenance_mode: couchdb.text("maintenance_mode").filter(|mode| mode != "false"),
             users_db_security_editable: couchdb.flag("users_db_security_editable")?,
+            function_timeout_ms: couchdb.number("os_process_timeout")?,
+            function_memory_bytes: Options { layers, sections: &["query_server_config"] }
+                .number("memory_limit")?,
+            project_documents: Options { layers, sections: &["query_server_config"] }
+                .flag("project_documents")?,
+            simple_maps: Options { layers, sections: &["query_server_config"] }
+                .flag("simple_maps")?,
+            scrub_json_request: http.flag("scrub_json_request")?,
+            secure_rewrites: http.flag("secure_rewrites")?,
+            rewrite_limit: http.number("rewrite_limit")?,
             require_valid_user: http.flag("require_valid_user")?,
             require_valid_user_except_for_up: http.flag("require_valid_user_except_for_up")?,
             admin_only_all_dbs: http.flag("admin_only_all_dbs")?,
@@ -212,7 +253,8 @@ impl Settings {
             compressible_types: Options { layers, sections: &["attachments"] }
                 .text("compressible_types")
                 .unwrap_or_default(),
-            attachments_csp: Options { layers, sections: &["csp"] }.attachments_csp()?,
+            attachments_csp: Options { layers, sections: &["csp"] }.csp("attachments")?,
+            showlist_csp: Options { layers, sections: &["csp"] }.csp("showlist")?,
             max_purged_revisions: Options { layers, sections: &["purge"] }
                 .size("max_revisions_number")?,
             query_limit: Some(
@@ -226,6 +268,11 @@ impl Settings {
             uuid_format: uuids.uuid_format()?,
             utc_id_suffix: uuids.text("utc_id_suffix").unwrap_or_default(),
             max_uuids: uuids.number("max_count")?,
+            cors: CorsSettings::read(layers)?,
+            vhosts: Vhosts::read(layers)?,
+            browser: BrowserSettings::read(layers)?,
+            network: NetworkSettings::read(layers)?,
+            proxies: Proxies::read(layers)?,
         })
     }
 }
@@ -262,13 +309,13 @@ fn views(layers: &Layers) -> Result<ViewSettings, ConfigError> {
 
 /// One section's options. Names of sections that the options had in CouchDB 2 follow the present
 /// one, and count when the present one isn't given.
-struct Options<'l> {
-    layers: &'l Layers,
-    sections: &'static [&'static str],
+pub(super) struct Options<'l> {
+    pub(super) layers: &'l Layers,
+    pub(super) sections: &'l [&'l str],
 }
 
 impl<'l> Options<'l> {
-    fn http(layers: &'l Layers) -> Self {
+    pub(super) fn http(layers: &'l Layers) -> Self {
         Self { layers, sections: &["chttpd", "httpd"] }
     }
 
@@ -277,24 +324,19 @@ impl<'l> Options<'l> {
         let moved = !matches!(key, "port" | "bind_address");
         let sections = if moved { self.sections } else { self.sections.get(..1)? };
         let given = sections.iter().find_map(|section| self.layers.given(section, key));
-        given.or_else(|| self.layers.get(self.sections.first()?, key))
+        given.or_else(|| sections.iter().find_map(|section| self.layers.get(section, key)))
     }
 
-    fn text(&self, key: &str) -> Option<String> {
+    pub(super) fn text(&self, key: &str) -> Option<String> {
         self.find(key).map(str::to_owned)
     }
 
-    fn wrong(&self, key: &str, value: &str, expected: &'static str) -> ConfigError {
-        ConfigError::Value {
-            section: self.sections.first().copied().unwrap_or_default().to_owned(),
-            key: key.to_owned(),
-            value: value.to_owned(),
-            expected,
-        }
+    pub(super) fn wrong(&self, key: &str, value: &str, expected: &'static str) -> ConfigError {
+        ConfigError::value(self.sections.first().copied().unwrap_or_default(), key, value, expected)
     }
 
     /// A flag; absent is `false`.
-    fn flag(&self, key: &str) -> Result<bool, ConfigError> {
+    pub(super) fn flag(&self, key: &str) -> Result<bool, ConfigError> {
         match self.find(key) {
             Some("true") => Ok(true),
             Some("false") | None => Ok(false),
@@ -302,25 +344,31 @@ impl<'l> Options<'l> {
         }
     }
 
-    fn number<N: std::str::FromStr>(&self, key: &str) -> Result<N, ConfigError> {
+    pub(super) fn number<N: std::str::FromStr>(&self, key: &str) -> Result<N, ConfigError> {
         let text = self.find(key).unwrap_or_default();
         text.parse().map_err(|_| self.wrong(key, text, "not a number in range"))
     }
 
     /// A number of bytes or the like, or `infinity`.
-    fn size(&self, key: &str) -> Result<u64, ConfigError> {
+    pub(super) fn size(&self, key: &str) -> Result<u64, ConfigError> {
         match self.find(key) {
             Some("infinity") | None => Ok(u64::MAX),
             Some(_) => self.number(key),
         }
     }
 
-    fn header_name(&self, key: &str) -> Result<String, ConfigError> {
+    pub(super) fn header_name(&self, key: &str) -> Result<String, ConfigError> {
         let name = self.find(key).unwrap_or_default();
         match HeaderName::from_bytes(name.as_bytes()) {
             Ok(name) => Ok(name.as_str().to_owned()),
             Err(_) => Err(self.wrong(key, name, "not the name of a header")),
         }
+    }
+
+    /// A list separated by commas.
+    pub(super) fn list(&self, key: &str) -> Vec<String> {
+        let items = self.find(key).unwrap_or_default().split(',').map(str::trim);
+        items.filter(|item| !item.is_empty()).map(str::to_owned).collect()
     }
 
     fn header_names(&self, key: &str) -> Result<Vec<HeaderName>, ConfigError> {
@@ -333,9 +381,10 @@ impl<'l> Options<'l> {
             .map_err(|_| self.wrong(key, list, "not a list of headers' names"))
     }
 
-    fn attachments_csp(&self) -> Result<Option<String>, ConfigError> {
-        let enabled = self.flag("attachments_enable")?;
-        Ok(self.text("attachments_header_value").filter(|_| enabled))
+    /// The policy for one kind of answers.
+    fn csp(&self, kind: &str) -> Result<Option<String>, ConfigError> {
+        let enabled = self.flag(&format!("{kind}_enable"))?;
+        Ok(self.text(&format!("{kind}_header_value")).filter(|_| enabled))
     }
 
     fn lockout_mode(&self) -> Result<LockoutMode, ConfigError> {

@@ -18,6 +18,13 @@ pub const MAX_GATHERED_BYTES: u64 = 1 << 30;
 /// How long a client may take to send the next piece of a body. As CouchDB.
 const CHUNK_TIMEOUT: Duration = Duration::from_secs(300);
 
+/// After this time of waiting for a body, it must have come at the rate below: who sends a byte now and then
+/// holds a connection, and what has come so far, for nothing.
+const RATE_GRACE: Duration = Duration::from_secs(120);
+
+/// Bytes of a body that must come in a second, on average over the time it was waited for.
+const MIN_RATE: u64 = 100;
+
 /// What is set aside for a body before its first byte has come, in bytes, at most: a client may
 /// announce any length it likes.
 const MAX_RESERVED_BYTES: u64 = 1 << 20;
@@ -30,6 +37,8 @@ const INFLATE_STEP_BYTES: usize = 64 << 10;
 /// `Expect: 100-continue` is answered when the first byte is asked for.
 pub struct Body {
     incoming: Option<Incoming>,
+    /// Bytes that were read before.
+    held: Option<Bytes>,
     encoding: Encoding,
     limit: u64,
     taken: u64,
@@ -52,13 +61,26 @@ impl Body {
             Some(b"gzip") => Encoding::Gzip,
             Some(other) => Encoding::Unknown(String::from_utf8_lossy(other).into_owned()),
         };
-        Self { incoming: Some(incoming), encoding, limit, taken: 0, spent: Duration::ZERO }
+        Self {
+            incoming: Some(incoming),
+            held: None,
+            encoding,
+            limit,
+            taken: 0,
+            spent: Duration::ZERO,
+        }
     }
 
     /// A body without bytes.
     pub fn empty() -> Self {
+        Self::whole(Bytes::new())
+    }
+
+    /// A body that is there already.
+    pub fn whole(bytes: Bytes) -> Self {
         Self {
             incoming: None,
+            held: Some(bytes).filter(|bytes| !bytes.is_empty()),
             encoding: Encoding::Identity,
             limit: 0,
             taken: 0,
@@ -68,7 +90,8 @@ impl Body {
 
     /// The number of bytes still to come, if the client announced it.
     pub fn announced_bytes(&self) -> Option<u64> {
-        self.incoming.as_ref().map_or(Some(0), |incoming| incoming.size_hint().exact())
+        let held = self.held.as_ref().map_or(0, |bytes| bytes.len() as u64);
+        self.incoming.as_ref().map_or(Some(held), |incoming| incoming.size_hint().exact())
     }
 
     /// Whether nothing of it is left to be read.
@@ -92,9 +115,9 @@ impl Body {
     /// # Errors
     ///
     /// 413 past the limit; 400 when the client breaks off or its chunks are malformed; 408 when
-    /// nothing comes for five minutes.
+    /// nothing comes for five minutes, or too little over a longer time.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Failure> {
-        let Some(incoming) = &mut self.incoming else { return Ok(None) };
+        let Some(incoming) = &mut self.incoming else { return Ok(self.held.take()) };
         if incoming.size_hint().lower().saturating_add(self.taken) > self.limit {
             return Err(Failure::too_large());
         }
@@ -118,6 +141,9 @@ impl Body {
             return Ok(None);
         };
         self.taken = self.taken.saturating_add(data.len() as u64);
+        if self.spent > RATE_GRACE && self.taken < self.spent.as_secs().saturating_mul(MIN_RATE) {
+            return Err(Failure::body_timeout());
+        }
         if self.taken > self.limit { Err(Failure::too_large()) } else { Ok(Some(data)) }
     }
 

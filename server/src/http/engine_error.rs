@@ -3,6 +3,7 @@
 use http::StatusCode;
 use settee_engine::Error;
 use settee_engine::error::Absence;
+use settee_engine::javascript::JsError;
 
 use super::Failure;
 
@@ -50,6 +51,9 @@ impl From<&Error> for Failure {
             Error::DocumentTooLarge(_) => too_large("document_too_large", reason),
             Error::AttachmentTooLarge(_) => too_large("attachment_too_large", reason),
             Error::Forbidden(_) => Self::forbidden(reason),
+            Error::Unauthorized(_) => Self::unauthorized(reason),
+            Error::MissingKey(_) => Self::not_found(reason),
+            Error::JavaScript(error) => from_function(error),
             other => from_trouble(other),
         }
     }
@@ -65,6 +69,24 @@ fn server_error(error: &'static str, reason: String) -> Failure {
 
 fn too_large(error: &'static str, reason: String) -> Failure {
     Failure::new(StatusCode::PAYLOAD_TOO_LARGE, error, reason)
+}
+
+/// What a function of a design document threw: some errors mean a status, the others are its failure.
+fn from_function(error: &JsError) -> Failure {
+    let status = match (error, error.id()) {
+        (JsError::Compilation(_), _) | (_, "bad_request") => StatusCode::BAD_REQUEST,
+        (JsError::Missing, _) | (_, "not_found") => StatusCode::NOT_FOUND,
+        (_, "unauthorized") => StatusCode::UNAUTHORIZED,
+        (_, "forbidden") => StatusCode::FORBIDDEN,
+        (_, "method_not_allowed") => StatusCode::METHOD_NOT_ALLOWED,
+        (_, "not_acceptable") => StatusCode::NOT_ACCEPTABLE,
+        (_, "conflict") => StatusCode::CONFLICT,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    if status == StatusCode::INTERNAL_SERVER_ERROR {
+        tracing::info!(%error, "a function of a design document failed");
+    }
+    Failure::new(status, error.id().to_owned(), error.to_string())
 }
 
 /// What isn't the client's doing: told in short to them, in full to the log.

@@ -1,6 +1,5 @@
 //! One request and its answer: the steps that every request goes through, in CouchDB's order.
 
-use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,12 +7,18 @@ use std::time::{Duration, Instant};
 use arc_swap::Guard;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, SERVER, SET_COOKIE, WWW_AUTHENTICATE};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, SERVER, SET_COOKIE, WWW_AUTHENTICATE, X_FRAME_OPTIONS,
+};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
 
+use super::connection::Peer;
+use super::record::{Exchange, Record};
 use super::{
-    Body, Failure, Method, Outcome, Path, Query, Reply, ReplyBody, Request, percent, request_id,
+    Body, Failure, Method, Outcome, Path, Query, Reply, ReplyBody, Request, cors, percent,
+    request_id, vhost,
 };
 use crate::app::App;
 use crate::auth::Identity;
@@ -43,25 +48,14 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 /// Answers a request. Whatever goes wrong, a panic included, becomes an answer.
 pub(super) async fn answer(
     app: Arc<App>,
-    peer: SocketAddr,
+    peer: Peer,
     request: hyper::Request<Incoming>,
-) -> hyper::Response<ReplyBody> {
+) -> hyper::Response<Exchange> {
     let started = Instant::now();
+    let running = peer.activity.begin();
     let settings = Guard::into_inner(app.settings());
-    let (parts, incoming) = request.into_parts();
-    let method = parts.method;
-    let mut request = Request {
-        app,
-        method: Method::from_name(method.as_str()),
-        uri: parts.uri,
-        path: Arc::default(),
-        query: Query::default(),
-        body: Body::new(incoming, &parts.headers, settings.max_request_bytes),
-        headers: parts.headers,
-        identity: Identity::default(),
-        peer,
-        head_only: method == http::Method::HEAD,
-    };
+    let (mut request, method) = read(app, peer, request, &settings);
+    let record = Record::begin(&request, &method, started, running);
     let work = AssertUnwindSafe(run(&mut request, &settings)).catch_unwind();
     let outcome = work.await.unwrap_or_else(|_| {
         // The panic's own message has gone to standard error.
@@ -76,14 +70,52 @@ pub(super) async fn answer(
         // hyper drops the body of a HEAD request by itself, but not of a POST made into one.
         *response.body_mut() = ReplyBody::Whole(Bytes::new());
     }
-    log(&method, &request, &response, started);
-    response
+    record.attach(&request, response)
+}
+
+/// The request as handlers see it, and the method it came with.
+fn read(
+    app: Arc<App>,
+    peer: Peer,
+    request: hyper::Request<Incoming>,
+    settings: &Settings,
+) -> (Request, http::Method) {
+    let (mut parts, incoming) = request.into_parts();
+    if !parts.headers.contains_key(HOST)
+        && let Some(authority) = parts.uri.authority()
+        && let Ok(host) = HeaderValue::from_str(authority.as_str())
+    {
+        // Over HTTP/2 the host is part of the target.
+        parts.headers.insert(HOST, host);
+    }
+    let request = Request {
+        app,
+        method: Method::from_name(parts.method.as_str()),
+        uri: parts.uri,
+        path: Arc::default(),
+        query: Query::default(),
+        body: Body::new(incoming, &parts.headers, settings.max_request_bytes),
+        headers: parts.headers,
+        identity: Identity::default(),
+        peer: peer.address,
+        tls: peer.tls,
+        upgrade: parts.extensions.remove::<OnUpgrade>().map(|upgrade| (upgrade, peer)),
+        verb: parts.method.clone(),
+        head_only: parts.method == http::Method::HEAD,
+        rewrites: 0,
+        requested: None,
+    };
+    (request, parts.method)
 }
 
 /// From the request line to the handler.
 async fn run(request: &mut Request, settings: &Settings) -> Outcome {
     if request.method == Method::Post {
         override_method(request);
+    }
+    vhost::rewrite(request, settings);
+    if !settings.browser.is_valid_host(request.host()) {
+        return Err(Failure::bad_request("Invalid host header"));
     }
     if request.uri.path_and_query().map_or(0, |target| target.as_str().len())
         > settings.max_uri_bytes
@@ -95,6 +127,12 @@ async fn run(request: &mut Request, settings: &Settings) -> Outcome {
     request.path = Arc::new(path);
     if let Some(query) = request.uri.query() {
         request.query = Query::parse(query)?;
+    }
+    if request.method == Method::Options
+        && let Some(policy) = settings.cors.policy(request.host())
+        && let Some(leave) = cors::preflight(&request.headers, policy)
+    {
+        return Ok(leave);
     }
     let accounts = request.app.accounts();
     let identity = accounts.identify(&request.headers, request.peer.ip(), settings).await?;
@@ -141,11 +179,18 @@ fn finish(outcome: Outcome, request: &Request, settings: &Settings) -> hyper::Re
     let reply = outcome.unwrap_or_else(|failure| refusal(&failure, request, settings));
     let Reply { status, mut headers, body } = reply;
     let server = if settings.server_header_versions { SERVER_VERSIONED } else { SERVER_PLAIN };
-    headers.insert(SERVER, server);
+    // An answer that comes from elsewhere has its own.
+    headers.entry(SERVER).or_insert(server);
     headers.insert(REQUEST_ID, request_id::of(request.headers.get(REQUEST_ID)));
     headers.insert(BODY_TIME, body_time(request));
     if closes {
         headers.insert(CONNECTION, CLOSE);
+    }
+    if let Some(policy) = settings.cors.policy(request.host()) {
+        cors::add_headers(&request.headers, &mut headers, policy);
+    }
+    if let Some(frames) = settings.browser.x_frame_options(|| request.base_uri()) {
+        headers.insert(X_FRAME_OPTIONS, frames);
     }
     if let Some(cookie) = &request.identity.fresh_cookie
         && !headers.contains_key(SET_COOKIE)
@@ -155,7 +200,11 @@ fn finish(outcome: Outcome, request: &Request, settings: &Settings) -> hyper::Re
     if request.headers.get(PREFER).is_some_and(|value| value == "return=minimal") {
         keep_only(&settings.prefer_minimal, &mut headers);
     }
-    if request.head_only && body.is_empty() && status == StatusCode::OK {
+    if request.head_only
+        && body.is_empty()
+        && status == StatusCode::OK
+        && !headers.contains_key(CONTENT_LENGTH)
+    {
         // hyper leaves a HEAD's length away when it is zero, not knowing whether it is meant.
         headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
     }
@@ -225,22 +274,4 @@ fn keep_only(kept: &[HeaderName], headers: &mut HeaderMap) {
     for name in dropped {
         headers.remove(name);
     }
-}
-
-/// One line for each request.
-fn log(
-    method: &http::Method,
-    request: &Request,
-    response: &hyper::Response<ReplyBody>,
-    started: Instant,
-) {
-    tracing::info!(
-        target: "settee::access",
-        peer = %request.peer,
-        user = request.identity.user.name().unwrap_or("-"),
-        status = response.status().as_u16(),
-        micros = started.elapsed().as_micros(),
-        "{method} {}",
-        request.uri,
-    );
 }

@@ -22,20 +22,29 @@
 
 pub(crate) mod accept;
 mod body;
+mod connection;
+mod cors;
 mod engine_error;
 mod exchange;
 mod failure;
+mod guard;
 mod method;
+mod metrics_port;
 pub(crate) mod multipart;
 mod path;
 pub mod percent;
 mod query;
 pub(crate) mod ranges;
+mod record;
 mod reply;
 mod request;
 mod request_id;
 mod serve;
 pub mod stream;
+mod tls;
+mod vhost;
+
+pub(crate) use connection::Tunnel;
 
 pub use body::{Body, MAX_GATHERED_BYTES};
 pub use failure::Failure;
@@ -46,3 +55,4 @@ pub use reply::{JSON, Outcome, Reply};
 pub use request::Request;
 pub use serve::{ServeError, Server};
 pub use stream::ReplyBody;
+pub use tls::TlsError;

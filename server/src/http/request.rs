@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use http::header::{ACCEPT, CONTENT_TYPE, HOST, IF_MATCH, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderValue, Uri};
+use hyper::upgrade::OnUpgrade;
 
+use super::connection::Peer;
 use super::{Body, Failure, Method, Path, Query, percent};
 use crate::app::App;
 use crate::auth::{self, Identity, User, cookie};
@@ -30,8 +32,18 @@ pub struct Request {
     pub body: Body,
     /// The other end of the connection.
     pub peer: SocketAddr,
+    /// Whether the other end is reached over TLS.
+    pub tls: bool,
+    /// What becomes of the connection if it is not to speak HTTP any longer.
+    pub(crate) upgrade: Option<(OnUpgrade, Peer)>,
+    /// The method as it came, whatever overrides it.
+    pub verb: http::Method,
     /// Whether this is a HEAD request: answered as GET, without the body.
     pub head_only: bool,
+    /// How often the path was rewritten.
+    pub rewrites: u32,
+    /// The target as the client sent it, if it was rewritten.
+    pub requested: Option<String>,
 }
 
 impl Request {
@@ -95,20 +107,26 @@ impl Request {
     }
 
     /// Whether the client reached this server, or the proxy before it, over TLS.
-    fn is_secure(&self) -> bool {
+    pub(crate) fn is_secure(&self) -> bool {
         let settings = self.app.settings();
-        self.header(&*settings.x_forwarded_ssl) == Some("on")
+        self.tls
+            || self.header(&*settings.x_forwarded_ssl) == Some("on")
             || self.header(&*settings.x_forwarded_proto) == Some("https")
     }
 
     /// The scheme and host the client used, such as `http://127.0.0.1:5984`.
     pub fn base_uri(&self) -> String {
-        let settings = self.app.settings();
         let scheme = if self.is_secure() { "https" } else { "http" };
-        let host = self.header(&*settings.x_forwarded_host).or_else(|| self.header(HOST));
-        match host {
-            Some(host) => format!("{scheme}://{host}"),
-            None => format!("{scheme}://{}", self.app.address()),
+        match self.host() {
+            "" => format!("{scheme}://{}", self.app.address()),
+            host => format!("{scheme}://{host}"),
         }
+    }
+
+    /// The host the client used, with its port, if any; empty when it names none.
+    pub(crate) fn host(&self) -> &str {
+        let settings = self.app.settings();
+        let host = self.header(&*settings.x_forwarded_host).or_else(|| self.header(HOST));
+        host.unwrap_or_default()
     }
 }

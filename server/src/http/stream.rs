@@ -39,7 +39,7 @@ const BUFFERS_IN_FLIGHT: usize = 2;
 
 /// How long a client may leave a full buffer lying before its answer is given up, and the thread
 /// that produces it goes back to work.
-const STALL_TIMEOUT: Duration = Duration::from_secs(300);
+pub(crate) const STALL_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Bytes a streamed answer may be gathered to when the client asked for a buffered one
 /// (`buffer_response=true`); beyond it streams all the same.
@@ -275,7 +275,8 @@ impl BlockingWriter {
         }
     }
 
-    fn finish(mut self, result: Result<(), Failure>) {
+    /// Ends the body, as it should or with a failure.
+    pub fn finish(mut self, result: Result<(), Failure>) {
         let sent = match result {
             Ok(()) => {
                 let rest = std::mem::take(&mut self.buffer);
@@ -399,9 +400,28 @@ pub async fn produce_buffered(
     start(spawn_producer(produce).await, MAX_BUFFERED_RESPONSE_BYTES).await
 }
 
+/// As [`produce`], for producers that hand the writer on; they end it with [`BlockingWriter::finish`].
+///
+/// # Errors
+///
+/// What the writer was ended with, if less than a buffer was written before.
+pub async fn produce_owned(
+    produce: impl FnOnce(BlockingWriter) + Send + 'static,
+) -> Result<ReplyBody, Failure> {
+    start(spawn_owned(produce).await, 0).await
+}
+
 async fn spawn_producer(
     produce: impl FnOnce(&mut BlockingWriter) -> Result<(), Failure> + Send + 'static,
 ) -> Receiver {
+    let owned = move |mut writer: BlockingWriter| {
+        let result = produce(&mut writer);
+        writer.finish(result);
+    };
+    spawn_owned(owned).await
+}
+
+async fn spawn_owned(produce: impl FnOnce(BlockingWriter) + Send + 'static) -> Receiver {
     let (sender, complete, receiver) = pieces();
     // The semaphore is never closed, so there is always a permit to wait for.
     let permit = PRODUCERS.acquire().await;
@@ -409,9 +429,7 @@ async fn spawn_producer(
     tokio::task::spawn_blocking(move || {
         let _entered = span.enter();
         let _permit = permit;
-        let mut writer = BlockingWriter { buffer: Vec::new(), sender, complete };
-        let result = produce(&mut writer);
-        writer.finish(result);
+        produce(BlockingWriter { buffer: Vec::new(), sender, complete });
     });
     receiver
 }
@@ -468,7 +486,7 @@ impl AsyncWriter {
 
     /// Leaves the answer incomplete without a word to a client that takes none: whatever it reads
     /// in the end breaks off.
-    fn give_up(mut self) {
+    pub(crate) fn give_up(mut self) {
         self.given_up = true;
     }
 

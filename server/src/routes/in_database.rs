@@ -294,10 +294,11 @@ async fn design_document(
     }
     match more {
         [] => the_document(request, database, &id).await,
-        [b"_view", view @ ..] => view::answer(request, database, &id, view).await,
-        [b"_info", more @ ..] => view::info(request, database, &id, more).await,
         _ => match design::function(more) {
-            Some(function) => design::call(request, database, &id, function),
+            Some(function) => {
+                let rest = more.get(1..).unwrap_or_default();
+                design::call(request, database, &id, function, rest).await
+            }
             None => the_attachment(request, database, &id, more).await,
         },
     }

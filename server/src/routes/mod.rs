@@ -29,7 +29,8 @@ mod write;
 
 use std::sync::Arc;
 
-use crate::http::{Failure, Method, Outcome, Path, Request};
+use crate::http::{Failure, Method, Outcome, Path, Reply, Request};
+use crate::proxy;
 
 /// Answers one request.
 ///
@@ -39,6 +40,11 @@ use crate::http::{Failure, Method, Outcome, Path, Request};
 pub(crate) async fn answer(request: &mut Request) -> Outcome {
     let path: Arc<Path> = request.path.clone();
     let segments: Vec<&[u8]> = path.segments().collect();
+    if let Some(first) = segments.first()
+        && let Some(upstream) = request.app.settings().proxies.find(first).cloned()
+    {
+        return proxy::forward(request, &upstream).await;
+    }
     match segments.as_slice() {
         [] => match request.method {
             Method::Get => server::welcome(request),
@@ -121,7 +127,11 @@ async fn administration(request: &mut Request, first: &[u8], rest: &[&[u8]]) -> 
         (b"_db_updates", [], _) => Err(Failure::method_not_allowed("GET")),
         (b"_search_analyze", ..) => Err(server::search_unavailable()),
         (b"_nouveau_analyze", ..) => Err(Failure::not_found("missing")),
-        (b"_reload_query_servers", ..) => Err(Failure::not_built("design functions are")),
+        (b"_reload_query_servers", [], Method::Post) => {
+            request.app.databases().renew_javascript();
+            Ok(Reply::ok(200))
+        }
+        (b"_reload_query_servers", [], _) => Err(Failure::method_not_allowed("POST")),
         _ => in_database::answer(request, &String::from_utf8_lossy(first), rest).await,
     }
 }

@@ -1,12 +1,17 @@
 //! `/_node/{name}/…`: this node's configuration and state.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use http::HeaderValue;
 use serde_json::{Value, json};
 
 use super::blocking;
-use crate::config::ConfigError;
-use crate::http::{Failure, Method, Outcome, Reply, Request};
+use crate::app::App;
+use crate::config::{ConfigError, secrets};
+use crate::http::{Failure, Method, Outcome, Reply, ReplyBody, Request};
+use crate::metrics::process::Usage;
+use crate::metrics::{prometheus, stats};
 
 /// The longest configuration value that is taken, in bytes.
 const MAX_VALUE_BYTES: usize = 64 << 10;
@@ -25,13 +30,16 @@ pub(super) async fn answer(request: &mut Request, name: &[u8], rest: &[&[u8]]) -
     }
     match (rest, request.method) {
         ([], Method::Get) => Ok(Reply::value(200, &json!({"name": request.app.node_name()}))),
-        ([], _) | ([b"_versions" | b"_system"], _) if request.method != Method::Get => {
+        ([], _) | ([b"_versions" | b"_system" | b"_prometheus"] | [b"_stats", ..], _)
+            if request.method != Method::Get =>
+        {
             Err(Failure::method_not_allowed("GET"))
         }
         ([b"_config", rest @ ..], _) => config(request, rest).await,
         ([b"_versions"], _) => Ok(versions()),
         ([b"_system"], _) => Ok(system(request)),
-        ([b"_stats" | b"_prometheus", ..], _) => Err(Failure::not_built("metrics are")),
+        ([b"_stats", path @ ..], _) => Ok(stats(request, path)),
+        ([b"_prometheus"], _) => Ok(prometheus(&request.app)),
         ([b"_restart"], Method::Post) => Err(Failure::not_built("restarting over HTTP is")),
         ([b"_restart"], _) => Err(Failure::method_not_allowed("POST")),
         _ => Err(Failure::not_found("missing")),
@@ -43,33 +51,97 @@ fn versions() -> Reply {
     Reply::value(200, &json!({"settee": {"version": env!("CARGO_PKG_VERSION")}}))
 }
 
-/// What of CouchDB's `_system` there is to say.
+/// GET `_system`: what of CouchDB's there is to say; its runtime's own members are zeros, for tools that
+/// read them.
 fn system(request: &Request) -> Reply {
     let uptime = request.app.started().elapsed().as_secs();
-    Reply::value(200, &json!({"uptime": uptime}))
+    let usage = Usage::now();
+    let other = usage.resident_bytes.saturating_sub(usage.code_bytes);
+    Reply::value(
+        200,
+        &json!({
+            "uptime": uptime,
+            "memory": {
+                "other": other, "atom": 0, "atom_used": 0, "processes": 0, "processes_used": 0,
+                "binary": 0, "code": usage.code_bytes, "ets": 0,
+            },
+            "run_queue": 0,
+            "run_queue_dirty_cpu": 0,
+            "ets_table_count": 0,
+            "context_switches": 0,
+            "reductions": 0,
+            "garbage_collection_count": 0,
+            "words_reclaimed": 0,
+            "io_input": 0,
+            "io_output": 0,
+            "os_proc_count": 0,
+            "stale_proc_count": 0,
+            "process_count": usage.threads,
+            "process_limit": 0,
+            "open_files": usage.open_files,
+            "message_queues": {},
+            "internal_replication_jobs": 0,
+            "distribution": {},
+            "distribution_events": {},
+        }),
+    )
+}
+
+/// GET `_stats` and below.
+fn stats(request: &Request, path: &[&[u8]]) -> Reply {
+    let path: Vec<String> =
+        path.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect();
+    Reply::value(200, &stats::at(stats::tree(request.app.metrics()), &path))
+}
+
+/// GET `_prometheus`.
+fn prometheus(app: &App) -> Reply {
+    let text = prometheus::text(app.metrics(), app.started().elapsed());
+    let kind = HeaderValue::from_static(prometheus::CONTENT_TYPE);
+    Reply::with_body(200, kind, ReplyBody::Whole(text.into()))
 }
 
 async fn config(request: &mut Request, rest: &[&[u8]]) -> Outcome {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let config = request.app.config();
     match (rest, request.method) {
-        ([], Method::Get) => Ok(Reply::value(200, &json!(config.all()))),
+        ([], Method::Get) => {
+            let mut all = config.all();
+            all.iter_mut().for_each(|(section, pairs)| mask(section, pairs));
+            Ok(Reply::value(200, &json!(all)))
+        }
         ([b"_reload"], Method::Post) => {
             let app = Arc::clone(&request.app);
             blocking::run(move || Ok(app.reload())).await?.map_err(failure)?;
             Ok(Reply::ok(200))
         }
         ([b"_reload"], _) => Err(Failure::method_not_allowed("POST")),
-        ([section], Method::Get) => Ok(Reply::value(200, &json!(config.section(&text(section))))),
+        ([section], Method::Get) => {
+            let section = text(section);
+            let mut pairs = config.section(&section);
+            mask(&section, &mut pairs);
+            Ok(Reply::value(200, &json!(pairs)))
+        }
         ([] | [_], _) => Err(Failure::method_not_allowed("GET")),
         ([section, key], Method::Get) => match config.get(&text(section), &text(key)) {
-            Some(value) => Ok(Reply::value(200, &json!(value))),
+            Some(value) => Ok(Reply::value(200, &json!(shown(&text(section), &text(key), value)))),
             None => Err(Failure::not_found("unknown_config_value")),
         },
         ([section, key], Method::Put) => put(request, text(section), text(key)).await,
         ([section, key], Method::Delete) => delete(request, text(section), text(key)).await,
         ([_, _], _) => Err(Failure::method_not_allowed("GET,PUT,DELETE")),
         _ => Err(Failure::not_found("missing")),
+    }
+}
+
+/// What is shown of a value: nothing of a secret, not even to administrators.
+fn shown(section: &str, key: &str, value: String) -> String {
+    if secrets::is_secret(section, key) { secrets::MASK.to_owned() } else { value }
+}
+
+fn mask(section: &str, pairs: &mut BTreeMap<String, String>) {
+    for (key, value) in pairs {
+        *value = shown(section, key, std::mem::take(value));
     }
 }
 
@@ -82,8 +154,12 @@ async fn put(request: &mut Request, section: String, key: String) -> Outcome {
     if value.len() > MAX_VALUE_BYTES {
         return Err(Failure::bad_request("Invalid configuration value"));
     }
-    let previous = set(request, section, key, Some(value.trim().to_owned())).await?;
-    Ok(Reply::value(200, &json!(previous.unwrap_or_default())))
+    let value = value.trim().to_owned();
+    if value == secrets::MASK && secrets::is_secret(&section, &key) {
+        // Somebody puts back what was shown, and would lose the secret.
+        return Err(Failure::bad_request("a secret is not shown; give a new one or leave it"));
+    }
+    set(request, section, key, Some(value)).await
 }
 
 async fn delete(request: &mut Request, section: String, key: String) -> Outcome {
@@ -91,20 +167,25 @@ async fn delete(request: &mut Request, section: String, key: String) -> Outcome 
     if request.app.config().get(&section, &key).is_none() {
         return Err(Failure::not_found("unknown_config_value"));
     }
-    let previous = set(request, section, key, None).await?;
-    Ok(Reply::value(200, &json!(previous.unwrap_or_default())))
+    if section == "admins" && request.app.config().section("admins").len() == 1 {
+        // Nobody could get in any more, and the next start would make an administrator of its own.
+        return Err(Failure::bad_request(
+            "the last administrator can't be removed; make another one first",
+        ));
+    }
+    set(request, section, key, None).await
 }
 
-async fn set(
-    request: &Request,
-    section: String,
-    key: String,
-    value: Option<String>,
-) -> Result<Option<String>, Failure> {
+/// Changes an option; the answer is the value before, `""` if there was none.
+async fn set(request: &Request, section: String, key: String, value: Option<String>) -> Outcome {
     let persist = request.header("x-couch-persist") != Some("false");
     let app = Arc::clone(&request.app);
-    let change = move || Ok(app.set_option(&section, &key, value.as_deref(), persist));
-    blocking::run(change).await?.map_err(failure)
+    let change = move || {
+        let previous = app.set_option(&section, &key, value.as_deref(), persist);
+        Ok(previous.map(|previous| shown(&section, &key, previous.unwrap_or_default())))
+    };
+    let previous = blocking::run(change).await?.map_err(failure)?;
+    Ok(Reply::value(200, &json!(previous)))
 }
 
 fn failure(error: ConfigError) -> Failure {

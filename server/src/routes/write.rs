@@ -17,7 +17,6 @@ pub(crate) async fn one(
     mode: WriteMode,
 ) -> Result<Rev, Failure> {
     check_author(request, database, &document.id)?;
-    design::note(&request.app, database, &document);
     submit(database, request.user().caller(), document, mode).await
 }
 
@@ -30,7 +29,6 @@ pub(crate) fn later(
     mode: WriteMode,
 ) -> Result<(), Failure> {
     check_author(request, database, &document.id)?;
-    design::note(&request.app, database, &document);
     let (database, caller) = (Arc::clone(database), request.user().caller().clone());
     tokio::spawn(async move {
         if let Err(failure) = submit(&database, &caller, document, mode).await {

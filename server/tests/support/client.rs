@@ -133,6 +133,13 @@ impl Connection {
         (length > 0).then_some(chunk)
     }
 
+    /// Reads what is there, whatever it is; nothing when the server has closed the connection.
+    pub(crate) fn read_some(&mut self) -> Vec<u8> {
+        let bytes = self.reader.fill_buf().unwrap_or_default().to_vec();
+        self.reader.consume(bytes.len());
+        bytes
+    }
+
     /// Whether the server has closed the connection, or does so now.
     pub(crate) fn is_closed(&mut self) -> bool {
         !matches!(self.reader.fill_buf(), Ok(bytes) if !bytes.is_empty())

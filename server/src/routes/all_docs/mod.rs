@@ -78,6 +78,16 @@ pub(crate) async fn queries(
     stream(request, move |out| several(&reader, &listings, out)).await
 }
 
+/// The listing that a query string and the members of a body ask for.
+pub(super) fn query(
+    request: &Request,
+    members: &Object,
+    namespace: Namespace,
+) -> Result<AllDocsQuery, Failure> {
+    let params = Params::default().with_members(members)?;
+    params.with_query(&request.query)?.into_query(namespace)
+}
+
 async fn one(
     request: &Request,
     database: &Arc<Database>,

@@ -32,6 +32,8 @@ pub(crate) async fn bulk_get(request: &mut Request, database: &Arc<Database>) ->
         .get("docs")
         .and_then(Value::as_array)
         .ok_or_else(|| Failure::bad_request("Missing JSON list of 'docs'."))?;
+    let most = request.app.settings().network.max_bulk_get;
+    super::check_count(items.len(), most, "max_bulk_get_count_exceeded")?;
     let items = items.iter().map(Item::parse).collect::<Result<Vec<_>, Failure>>()?;
     let mut bulk = Bulk {
         items,

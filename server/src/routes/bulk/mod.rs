@@ -4,6 +4,7 @@ mod get;
 
 use std::sync::Arc;
 
+use http::StatusCode;
 use settee_engine::document::parse_bulk;
 use settee_engine::{Caller, Database, Document, Rev, WriteMode};
 
@@ -21,30 +22,31 @@ pub(crate) async fn bulk_docs(request: &mut Request, database: &Arc<Database>) -
     request.require_json_type()?;
     let bytes = request.body.bytes().await?;
     let limits = write::limits(request);
+    let max_docs = request.app.settings().network.max_bulk_docs;
     let refusal = request.user().require_database_admin(database).err();
     let caller = request.user().caller().clone();
     let (app, database) = (Arc::clone(&request.app), Arc::clone(database));
-    let json = blocking::run(move || {
+    let work = move || {
         let mut bulk = parse_bulk(&bytes, &limits)?;
         drop(bytes);
+        check_count(bulk.docs.len(), max_docs, "max_bulk_docs_count_exceeded")?;
         name_the_nameless(&app, &mut bulk.docs);
-        bulk.docs.iter().for_each(|document| design::note(&app, &database, document));
         let sent = |document: &Document| (document.id.clone(), document.rev.clone());
         let sent: Vec<Sent> = bulk.docs.iter().map(sent).collect();
-        Ok(match bulk.new_edits {
-            true => {
-                let results =
-                    write_all(&database, &caller, bulk.docs, WriteMode::Interactive, refusal)?;
-                every_result(sent, results)
-            }
-            false => {
-                let results =
-                    write_all(&database, &caller, bulk.docs, WriteMode::Replicated, refusal)?;
-                refusals(sent, results)
-            }
-        })
-    });
-    Ok(Reply::json(201, json.await?))
+        let mode = if bulk.new_edits { WriteMode::Interactive } else { WriteMode::Replicated };
+        let results = write_all(&database, &caller, bulk.docs, mode, refusal)?;
+        let answer = if bulk.new_edits { every_result } else { refusals };
+        Ok::<_, Failure>(answer(sent, results))
+    };
+    Ok(Reply::json(201, blocking::run(move || Ok(work())).await??))
+}
+
+/// Refuses more items than `[couchdb] max_bulk_docs_count` or `max_bulk_get_count` allows.
+pub(super) fn check_count(count: usize, most: u64, error: &'static str) -> Result<(), Failure> {
+    if count as u64 <= most {
+        return Ok(());
+    }
+    Err(Failure::new(StatusCode::PAYLOAD_TOO_LARGE, error, most.to_string()))
 }
 
 fn name_the_nameless(app: &App, documents: &mut [Document]) {

@@ -3,17 +3,20 @@
 use std::sync::Arc;
 
 use settee_engine::changes::{DocumentFilter, Projection};
+use settee_engine::design::{FunctionFilter, ViewFilter};
 use settee_engine::find::path::Found;
 use settee_engine::find::{FieldPath, Selector, SelectorError};
 use settee_engine::json::{Object, Value};
-use settee_engine::{ChangesFilter, Database, Error, GetOptions};
+use settee_engine::{ChangesFilter, Database, Error};
 
 use super::params::Params;
-use crate::http::Failure;
+use crate::http::{Failure, Request};
 use crate::routes::body;
+use crate::routes::design::request_object;
 
 /// The filter a request asks for, and what it wants to see of each document.
 pub(super) fn choose(
+    request: &Request,
     database: &Arc<Database>,
     params: &Params,
     body: Option<Object>,
@@ -23,9 +26,9 @@ pub(super) fn choose(
         "_doc_ids" => Ok((doc_ids(params, body)?, None)),
         "_selector" => selector(body),
         "_design" => Ok((ChangesFilter::Design, None)),
-        "_view" => Err(view(database, params)),
+        "_view" => Ok((view(database, params)?, None)),
         _ if name.starts_with('_') => Err(Failure::bad_request("unknown builtin filter name")),
-        _ => Err(function(database, name)),
+        _ => Ok((function(request, database, name)?, None)),
     }
 }
 
@@ -113,51 +116,30 @@ fn put(object: &mut Object, path: &[&str], value: Value) {
     }
 }
 
-/// What is said of a filter that is a function of a design document.
-fn function(database: &Arc<Database>, name: &str) -> Failure {
+/// A filter that is a function of a design document.
+fn function(
+    request: &Request,
+    database: &Arc<Database>,
+    name: &str,
+) -> Result<ChangesFilter, Failure> {
     let parts: Vec<&str> = name.split('/').collect();
     let [design, function] = parts.as_slice() else {
-        return Failure::bad_request("`filter` must be of the form `designname/filtername`");
+        return Err(Failure::bad_request("`filter` must be of the form `designname/filtername`"));
     };
-    missing(database, design, &["filters", function])
-        .unwrap_or_else(|| Failure::not_built("filter functions are"))
+    let design = database.design(&format!("_design/{design}"))?;
+    let req = request_object::build(request, database, None, b"")?;
+    Ok(ChangesFilter::Documents(FunctionFilter::new(&design, function, req)?))
 }
 
-/// What is said of a view used as filter.
-fn view(database: &Arc<Database>, params: &Params) -> Failure {
+/// A view used as filter.
+fn view(database: &Arc<Database>, params: &Params) -> Result<ChangesFilter, Failure> {
     let Some(name) = params.view.as_deref() else {
-        return Failure::bad_request("`view` filter parameter is not provided.");
+        return Err(Failure::bad_request("`view` filter parameter is not provided."));
     };
     let parts: Vec<&str> = name.split('/').collect();
     let [design, view] = parts.as_slice() else {
-        return Failure::bad_request("`view` must be of the form `designname/viewname`");
+        return Err(Failure::bad_request("`view` must be of the form `designname/viewname`"));
     };
-    missing(database, design, &["views", view])
-        .unwrap_or_else(|| Failure::not_built("map/reduce views are"))
-}
-
-/// The failure if a design document or a member in it, reached by the path of names, is not there.
-fn missing(database: &Arc<Database>, design: &str, path: &[&str]) -> Option<Failure> {
-    let text = match read(database, &format!("_design/{design}")) {
-        Ok(text) => text,
-        Err(failure) => return Some(failure),
-    };
-    let document = match Value::parse(&text) {
-        Ok(document) => document,
-        Err(error) => return Some(error.into()),
-    };
-    let mut value = &document;
-    for name in path {
-        match value.get(name) {
-            Some(member) => value = member,
-            None => return Some(Failure::not_found(format!("missing json key: {name}"))),
-        }
-    }
-    None
-}
-
-fn read(database: &Arc<Database>, id: &str) -> Result<Vec<u8>, Failure> {
-    let mut text = Vec::new();
-    database.read()?.get(id, &GetOptions::default())?.write_json(&mut text)?;
-    Ok(text)
+    let design = database.design(&format!("_design/{design}"))?;
+    Ok(ChangesFilter::Documents(ViewFilter::new(&design, view)?))
 }

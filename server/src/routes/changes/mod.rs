@@ -62,7 +62,7 @@ fn query(
     params: &Params,
     body: Option<Object>,
 ) -> Result<ChangesQuery, Failure> {
-    let (filter, project) = filter::choose(database, params, body)?;
+    let (filter, project) = filter::choose(request, database, params, body)?;
     let header = match params.feed {
         Feed::EventSource => request.header("last-event-id"),
         _ => None,

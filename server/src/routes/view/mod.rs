@@ -74,6 +74,22 @@ async fn posted(request: &mut Request) -> Result<Object, Failure> {
     }
 }
 
+/// Gives the rows of a view that a request asks for, from one moment.
+pub(super) type RowsOf = Box<dyn FnOnce(&mut dyn ViewSink) -> Result<(), Error> + Send>;
+
+/// The rows of a view for a list function; `members` are those of the request's body.
+pub(super) async fn rows(
+    request: &Request,
+    database: &Arc<Database>,
+    id: &str,
+    name: &[u8],
+    members: &Object,
+) -> Result<RowsOf, Failure> {
+    let params = Params::default().with_members(members)?.with_query(&request.query)?;
+    let reader = open(request, database, id, name, &[&params]).await?;
+    Ok(Box::new(move |sink| reader.query(&params.query, sink)))
+}
+
 async fn one(
     request: &Request,
     database: &Arc<Database>,
