@@ -326,8 +326,6 @@ fn what_is_not_built_yet_says_so() {
     server.ask("PUT", "/db/_design/d", r#"{"views":{"v":{"map":"function(doc){}"}}}"#).expect(201);
     for (method, path, body) in [
         ("GET", "/db/_design/d/_view/v", ""),
-        ("POST", "/db/_find", r#"{"selector":{}}"#),
-        ("POST", "/db/_index", r#"{"index":{"fields":["a"]}}"#),
         ("POST", "/_replicate", r#"{"source":"a","target":"b"}"#),
         ("GET", "/_scheduler/jobs", ""),
         ("PUT", "/_users/org.couchdb.user:anna", r#"{"name":"anna"}"#),

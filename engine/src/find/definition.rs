@@ -16,6 +16,8 @@ use crate::{
 pub(crate) const LANGUAGE: &str = "query";
 /// The member of a definition that says which documents are indexed.
 pub(super) const PARTIAL_FILTER: &str = "partial_filter_selector";
+/// How a design document's text begins. None is found by a selector, so none is indexed.
+const DESIGN_DOCUMENT: &[u8] = b"{\"_id\":\"_design/";
 /// What that member was called once.
 const LEGACY_FILTER: &str = "selector";
 
@@ -202,6 +204,9 @@ struct Mapper {
 
 impl RowMapper for Mapper {
     fn map(&mut self, document: &[u8], emit: &mut Emit<'_>) -> Result<()> {
+        if document.starts_with(DESIGN_DOCUMENT) {
+            return Ok(());
+        }
         for (number, definition) in self.definitions.iter().enumerate() {
             self.key.clear();
             if definition.as_ref().is_some_and(|it| it.write_key(document, &mut self.key)) {

@@ -93,6 +93,9 @@ pub enum FindError {
     /// A member of `fields` is no string.
     #[error("Invalid JSON for field spec: {0}")]
     InvalidField(String),
+    /// More fields than are allowed.
+    #[error("Fields must not be more than {0}.")]
+    TooManyFields(usize),
     /// `sort`, or the fields of an index, is no array.
     #[error("Sort must be an array of sort specs, not: {0}")]
     InvalidSort(String),
@@ -158,7 +161,7 @@ impl FindError {
             FindError::InvalidStale(_) => "invalid_ok_or_false_value",
             FindError::EmptyName => "invalid_empty_string",
             FindError::InvalidIndexName(_) => "invalid_index_name",
-            FindError::InvalidFields(_) => "invalid_fields",
+            FindError::InvalidFields(_) | FindError::TooManyFields(_) => "invalid_fields",
             FindError::InvalidField(_) => "invalid_field",
             FindError::InvalidSort(_) => "invalid_sort_json",
             FindError::InvalidSortField(_) => "invalid_sort_field",

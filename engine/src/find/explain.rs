@@ -1,6 +1,6 @@
 //! Telling how a query would be answered.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeSet};
 
 use super::{
     FindPlan, intervals,
@@ -138,21 +138,18 @@ impl FindPlan {
 
     /// Which fields of the selector an index could bound.
     fn hints(&self) -> Value {
-        let names = |mut names: Vec<String>| -> Vec<Value> {
-            names.sort_unstable();
-            names.dedup();
+        let names = |names: BTreeSet<String>| -> Vec<Value> {
             names.into_iter().map(Value::from).collect()
         };
-        let indexable = indexable_fields(&self.request.selector);
-        let mut others = Vec::new();
+        let indexable: BTreeSet<String> =
+            indexable_fields(&self.request.selector).iter().map(ToString::to_string).collect();
+        let mut others = BTreeSet::new();
         selector::fields(&self.request.selector, &mut |path, _| {
-            if !indexable.contains(&path) {
-                others.push(path.to_string());
-            }
+            others.insert(path.to_string());
         });
+        let others = others.difference(&indexable).cloned().collect();
         let mut hints = Object::new();
         hints.insert("type", "json");
-        let indexable = indexable.iter().map(ToString::to_string).collect();
         hints.insert("indexable_fields", names(indexable));
         hints.insert("unindexable_fields", names(others));
         hints.into()

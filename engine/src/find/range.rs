@@ -1,7 +1,7 @@
 //! The range of values that a selector leaves for a field, in CouchDB's terms: what `_explain` shows as keys,
 //! and whether there can be any result at all. What is read is planned by `intervals`.
 
-use std::{borrow::Cow, cmp::Ordering};
+use std::{borrow::Cow, cmp::Ordering, collections::BTreeMap};
 
 use super::{
     FieldPath,
@@ -97,21 +97,37 @@ impl<'s> FieldRange<'s> {
     }
 }
 
-/// The fields whose conditions bound an index, in order, each once.
-pub(super) fn indexable_fields(selector: &Selector) -> Vec<&FieldPath> {
-    let mut fields = Vec::new();
-    collect_indexable(selector, &mut fields);
-    fields.sort_by(|a, b| a.parts().cmp(b.parts()));
-    fields.dedup();
-    fields
+/// A field and the range left for it; no range if nothing is left.
+pub(super) type Ranges<'s> = Vec<(&'s FieldPath, Option<FieldRange<'s>>)>;
+
+/// The ranges of the fields whose conditions bound an index, in the order of the fields. If one of them is
+/// empty, it is the only one.
+pub(super) fn field_ranges(selector: &Selector) -> Ranges<'_> {
+    let mut ranges = BTreeMap::new();
+    collect(selector, &mut ranges);
+    let empty = ranges.values().find(|(_, range)| range.is_none()).cloned();
+    empty.map_or_else(|| ranges.into_values().collect(), |empty| vec![empty])
 }
 
-fn collect_indexable<'s>(selector: &'s Selector, fields: &mut Vec<&'s FieldPath>) {
+type ByName<'s> = BTreeMap<Vec<&'s str>, (&'s FieldPath, Option<FieldRange<'s>>)>;
+
+fn collect<'s>(selector: &'s Selector, ranges: &mut ByName<'s>) {
     match selector {
-        Selector::And(all) => all.iter().for_each(|one| collect_indexable(one, fields)),
-        Selector::Field(path, condition) if is_indexable(condition) => fields.push(path),
+        Selector::And(all) => all.iter().for_each(|selector| collect(selector, ranges)),
+        Selector::Field(path, condition) if is_indexable(condition) => {
+            let name = path.parts().collect();
+            let (_, range) = ranges.entry(name).or_insert((path, Some(FieldRange::ALL)));
+            *range = range.take().and_then(|range| narrow(condition, range));
+        }
         _ => {}
     }
+}
+
+/// The fields whose conditions bound an index, in order, each once.
+pub(super) fn indexable_fields(selector: &Selector) -> Vec<&FieldPath> {
+    let mut ranges = BTreeMap::new();
+    collect(selector, &mut ranges);
+    ranges.into_values().map(|(path, _)| path).collect()
 }
 
 fn is_indexable(condition: &Condition) -> bool {
@@ -119,35 +135,6 @@ fn is_indexable(condition: &Condition) -> bool {
         Condition::Compare(comparison, _) => *comparison != Comparison::NotEqual,
         Condition::BeginsWith(_) | Condition::Exists(_) => true,
         _ => false,
-    }
-}
-
-/// A field and the range left for it; no range if nothing is left.
-pub(super) type Ranges<'s> = Vec<(&'s FieldPath, Option<FieldRange<'s>>)>;
-
-/// The ranges of all indexable fields. If one of them is empty, it is the only one.
-pub(super) fn field_ranges(selector: &Selector) -> Ranges<'_> {
-    let mut ranges = Vec::new();
-    for path in indexable_fields(selector) {
-        match range(selector, path, FieldRange::ALL) {
-            None => return vec![(path, None)],
-            range => ranges.push((path, range)),
-        }
-    }
-    ranges
-}
-
-fn range<'s>(
-    selector: &'s Selector,
-    field: &FieldPath,
-    found: FieldRange<'s>,
-) -> Option<FieldRange<'s>> {
-    match selector {
-        Selector::And(all) => {
-            all.iter().try_fold(found, |found, selector| range(selector, field, found))
-        }
-        Selector::Field(path, condition) if path == field => narrow(condition, found),
-        _ => Some(found),
     }
 }
 
@@ -167,8 +154,8 @@ fn narrow<'s>(condition: &'s Condition, found: FieldRange<'s>) -> Option<FieldRa
 /// The ranges of the first columns, up to the first that has none.
 pub(super) fn prefix<'s>(columns: &[Column], ranges: &Ranges<'s>) -> Vec<Option<FieldRange<'s>>> {
     let range = |column: &Column| {
-        let found = ranges.iter().find(|(path, _)| **path == column.path);
-        found.map(|(_, range)| range.clone())
+        let found = ranges.binary_search_by(|(path, _)| path.parts().cmp(column.path.parts()));
+        ranges.get(found.ok()?).map(|(_, range)| range.clone())
     };
     columns.iter().map_while(range).collect()
 }

@@ -10,6 +10,9 @@ use crate::{
 
 type Result<T, E = FindError> = std::result::Result<T, E>;
 
+/// Most fields a query may ask for.
+const MAX_FIELDS: usize = 4096;
+
 /// What holds where a query does not say otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FindSettings {
@@ -51,7 +54,8 @@ impl UseIndex {
             }
             _ => return Err(wrong()),
         };
-        let without_prefix = |design: &str| design.trim_start_matches(DESIGN_PREFIX).to_owned();
+        let without_prefix =
+            |design: &str| design.strip_prefix(DESIGN_PREFIX).unwrap_or(design).to_owned();
         match parts.as_slice() {
             [] => Ok(None),
             [design] => Ok(Some(UseIndex { design: without_prefix(design), name: None })),
@@ -272,6 +276,9 @@ fn fields(value: &Value) -> Result<Option<Vec<String>>> {
         item.as_str().map(str::to_owned).ok_or_else(|| FindError::InvalidField(shown(item)))
     };
     let names: Vec<String> = items.iter().map(name).collect::<Result<_>>()?;
+    if names.len() > MAX_FIELDS {
+        return Err(FindError::TooManyFields(MAX_FIELDS));
+    }
     Ok((!names.is_empty()).then_some(names))
 }
 

@@ -72,6 +72,10 @@ serve_old = false
 build_threads = 0
 build_memory = 67108864
 
+[mango]
+default_limit = 25
+index_scan_warning_threshold = 10
+
 [ken]
 enable = true
 limit = 20
