@@ -417,7 +417,7 @@ fn high_bound(key: &DocKey, inclusive: bool) -> Bound<Vec<u8>> {
 }
 
 /// The keys that are in both ranges.
-fn narrow(a: KeyRange, b: KeyRange) -> KeyRange {
+pub(crate) fn narrow(a: KeyRange, b: KeyRange) -> KeyRange {
     let later = |a: Bound<Vec<u8>>, b: Bound<Vec<u8>>| match (key_of(&a), key_of(&b)) {
         (None, _) => b,
         (_, None) => a,

@@ -146,6 +146,9 @@ pub enum Error {
     /// A selector that cannot be evaluated.
     #[error(transparent)]
     Selector(#[from] crate::find::SelectorError),
+    /// A query or an index that cannot be had.
+    #[error(transparent)]
+    Find(#[from] crate::find::FindError),
     /// The write was refused by a rule; the text is the rule's.
     #[error("{0}")]
     Forbidden(String),

@@ -7,6 +7,7 @@ mod hash;
 
 use std::{cmp::Ordering, fmt};
 
+pub(crate) use hash::index_name;
 pub use hash::{AttachmentDigest, revision_id};
 
 use crate::error::{Error, Result};

@@ -17,7 +17,7 @@ use std::{
 use support::Settee;
 
 /// Features of the traces that this version does not have yet.
-const NOT_YET: &str = "mango,replicator";
+const NOT_YET: &str = "replicator";
 
 /// The areas that this version answers in full.
 const AREAS: &[&str] = &[
@@ -35,6 +35,7 @@ const AREAS: &[&str] = &[
     "purge",
     "replication",
     "partitioned",
+    "mango",
     "cors",
     "config",
     "ddoc-functions",

@@ -326,8 +326,6 @@ fn what_is_not_built_yet_says_so() {
     let server = Settee::start();
     server.ask("PUT", "/db", "").expect(201);
     for (method, path, body) in [
-        ("POST", "/db/_find", r#"{"selector":{}}"#),
-        ("POST", "/db/_index", r#"{"index":{"fields":["a"]}}"#),
         ("POST", "/_replicate", r#"{"source":"a","target":"b"}"#),
         ("GET", "/_scheduler/jobs", ""),
         ("PUT", "/_replicator/job", r#"{"source":"a","target":"b"}"#),

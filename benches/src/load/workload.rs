@@ -47,6 +47,8 @@ pub(crate) enum Workload {
     Scans,
     /// Views: building, ranges, groups, scans.
     Views,
+    /// _find by an index, 20 documents at a time, and over all documents.
+    Find,
     /// Bytes the file grows per single update.
     Growth,
     /// Memory of the server, with what the other workloads left.
@@ -70,6 +72,7 @@ impl Workload {
             Workload::Access => access::access(target, plan).await,
             Workload::Scans => scans(target, plan).await,
             Workload::Views => views::run(target, plan).await,
+            Workload::Find => find(target, plan).await,
             Workload::Growth => growth(target, plan).await,
             Workload::Idle => plan.server_pid.map_or(Ok(()), memory),
             Workload::Many | Workload::Feeds => Ok(()),
@@ -237,6 +240,33 @@ async fn scans(target: &Target, plan: &Plan) -> Outcome<()> {
         report(name, answer.lines as f64 / seconds, "rows/s");
         report(&format!("{name}, volume"), answer.body_bytes as f64 / seconds / 1e6, "MB/s");
     }
+    Ok(())
+}
+
+async fn find(target: &Target, plan: &Plan) -> Outcome<()> {
+    let mut client = target.connect().await?;
+    fill(&mut client, "load-find", plan.documents).await?;
+    let nothing = br#"{"selector":{"customer.city":"Nowhere"}}"#;
+    let start = Instant::now();
+    client.ok("POST", "/load-find/_find", nothing).await?;
+    let rate = plan.documents as f64 / start.elapsed().as_secs_f64();
+    report("_find without an index, 1 connection", rate, "documents/s");
+    client.ok("POST", "/load-find/_index", br#"{"index":{"fields":["number"]}}"#).await?;
+    let first = br#"{"selector":{"number":-1}}"#;
+    let start = Instant::now();
+    client.ok("POST", "/load-find/_find", first).await?;
+    let rate = plan.documents as f64 / start.elapsed().as_secs_f64();
+    report("first build of an index over a field", rate, "documents/s");
+    let documents = plan.documents;
+    let rate = hammer(target, plan.clients, plan.duration, async move |client, n| {
+        let from = n * 7919 % documents;
+        let query = format!("{{\"selector\":{{\"number\":{{\"$gte\":{from}}}}},\"limit\":20}}");
+        client.ok("POST", "/load-find/_find", query.as_bytes()).await?;
+        Ok(())
+    })
+    .await?;
+    report("_find of 20 documents by an index, many connections", rate, "queries/s");
+    client.ok("DELETE", "/load-find", b"").await?;
     Ok(())
 }
 

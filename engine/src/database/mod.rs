@@ -33,6 +33,7 @@ use crate::{
     compaction::Gauge,
     design::DesignCache,
     error::Result,
+    find::Catalog,
     name::DESIGN_PREFIX,
     notify::{Changed, Notifier, Wake},
     read::Reader,
@@ -74,6 +75,7 @@ pub struct Database {
     pub(crate) views: Views,
     /// Whether compacting it might pay.
     pub(crate) gauge: Gauge,
+    pub(crate) catalog: Catalog,
     pub(crate) shared: Arc<Shared>,
 }
 
@@ -120,6 +122,7 @@ impl Database {
             designs: DesignCache::default(),
             views,
             gauge: Gauge::default(),
+            catalog: Catalog::default(),
             shared,
         });
         let (on_commit, itself) = (Arc::clone(&database.notifier), Arc::downgrade(&database));

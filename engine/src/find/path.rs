@@ -8,12 +8,12 @@ use crate::json::{raw, write_string};
 
 /// One part of a field's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Part {
+pub(super) struct Part {
     name: String,
     /// The name as a scanned object spells it, without quotes.
-    spelled: Vec<u8>,
+    pub(super) spelled: Vec<u8>,
     /// The name as the number of an array's item.
-    index: Option<usize>,
+    pub(super) index: Option<usize>,
 }
 
 /// Where a field is inside a document. The empty path is the document itself.
@@ -71,23 +71,25 @@ impl FieldPath {
         self.0.iter().map(|part| part.name.as_str())
     }
 
+    /// The parts as they are looked up.
+    pub(super) fn spelled_parts(&self) -> &[Part] {
+        &self.0
+    }
+
+    /// True if it leads to or into a member that is not part of a document's body, such as `_rev`.
+    pub(super) fn is_special(&self) -> bool {
+        self.0.first().is_none_or(|part| part.name.starts_with('_'))
+    }
+
     /// What is there in a text that [`crate::json::Scanner`] or
     /// [`crate::document::DocumentView`] wrote.
     #[must_use]
     pub fn find<'t>(&self, json: &'t [u8]) -> Found<'t> {
         let mut value = json;
         for part in &self.0 {
-            value = match (value.first(), part.index) {
-                (Some(b'{'), _) => {
-                    let member = raw::members(value).find(|(name, _)| *name == part.spelled);
-                    let Some((_, value)) = member else { return Found::Nothing };
-                    value
-                }
-                (Some(b'['), Some(index)) => match raw::items(value).nth(index) {
-                    Some(item) => item,
-                    None => return Found::NoWay,
-                },
-                _ => return Found::NoWay,
+            value = match part.find(value) {
+                Found::Value(value) => value,
+                nowhere => return nowhere,
             };
         }
         Found::Value(value)
@@ -95,6 +97,20 @@ impl FieldPath {
 }
 
 impl Part {
+    /// What is there in a value.
+    pub(super) fn find<'t>(&self, value: &'t [u8]) -> Found<'t> {
+        match (value.first(), self.index) {
+            (Some(b'{'), _) => {
+                let member = raw::members(value).find(|(name, _)| *name == self.spelled);
+                member.map_or(Found::Nothing, |(_, value)| Found::Value(value))
+            }
+            (Some(b'['), Some(index)) => {
+                raw::items(value).nth(index).map_or(Found::NoWay, Found::Value)
+            }
+            _ => Found::NoWay,
+        }
+    }
+
     fn new(name: String) -> Self {
         let mut quoted = Vec::new();
         write_string(&name, &mut quoted);

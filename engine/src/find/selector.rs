@@ -18,6 +18,9 @@ use super::{FieldPath, SelectorError};
 use crate::json::{Object, Value};
 pub use pattern::Pattern;
 
+/// Most levels of nested arrays and objects in a selector.
+pub const MAX_DEPTH: usize = 128;
+
 /// A selector in normal form: conditions on fields, joined by `and` and `or`.
 ///
 /// ```
@@ -194,6 +197,21 @@ impl Condition {
             Condition::KeyMapMatch(selector) => single("$keyMapMatch", selector.to_value()),
             Condition::Not(condition) => single("$not", condition.to_value()),
         }
+    }
+}
+
+/// Calls `field` with each field the selector asks about, outside of `$elemMatch` and its like.
+pub(super) fn fields<'s>(
+    selector: &'s Selector,
+    field: &mut dyn FnMut(&'s FieldPath, &'s Condition),
+) {
+    match selector {
+        Selector::Everything | Selector::Text(_) => {}
+        Selector::And(list) | Selector::Or(list) | Selector::Nor(list) => {
+            list.iter().for_each(|selector| fields(selector, field));
+        }
+        Selector::Not(selector) => fields(selector, field),
+        Selector::Field(path, condition) => field(path, condition),
     }
 }
 

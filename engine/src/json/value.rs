@@ -243,6 +243,13 @@ impl From<u64> for Value {
     }
 }
 
+impl From<f64> for Value {
+    /// What is no number becomes null, as in JavaScript.
+    fn from(float: f64) -> Self {
+        if float.is_finite() { Value::Number(Number::Float(float)) } else { Value::Null }
+    }
+}
+
 impl From<&str> for Value {
     fn from(string: &str) -> Self {
         Value::String(string.to_owned())

@@ -86,6 +86,50 @@ pub fn revision_id(
     })
 }
 
+/// The name CouchDB generates for an index over fields: the SHA-1 of its definition and of the options it was
+/// asked for with, as a term.
+pub(crate) fn index_name(
+    definition: &Body,
+    design: Option<&str>,
+    name: Option<&str>,
+    partitioned: Option<bool>,
+    w: u64,
+) -> String {
+    let mut out = vec![VERSION, SMALL_TUPLE, 2];
+    let mut term = Vec::new();
+    BodyWriter { rest: definition.as_bytes(), body: definition, open: Vec::new(), out: &mut term }
+        .write();
+    out.extend_from_slice(&term);
+    write_list_head(6, &mut out);
+    let option = |option: &[u8], out: &mut Vec<u8>| {
+        out.extend_from_slice(&[SMALL_TUPLE, 2]);
+        write_atom(option, out);
+    };
+    let named = |text: Option<&str>, out: &mut Vec<u8>| match text {
+        Some(text) => write_binary(text.as_bytes(), out),
+        None => write_atom(b"auto_name", out),
+    };
+    option(b"ddoc", &mut out);
+    named(design, &mut out);
+    option(b"def", &mut out);
+    out.extend_from_slice(&term);
+    option(b"name", &mut out);
+    named(name, &mut out);
+    option(b"partitioned", &mut out);
+    let partitioned: &[u8] = match partitioned {
+        None => b"db_default",
+        Some(true) => b"true",
+        Some(false) => b"false",
+    };
+    write_atom(partitioned, &mut out);
+    option(b"type", &mut out);
+    write_binary(b"json", &mut out);
+    option(b"w", &mut out);
+    write_unsigned(w, &mut out);
+    out.push(NIL);
+    sha1::Sha1::digest(&out).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 fn write_edit(
     deleted: bool,
     parent: Option<&Rev>,

@@ -8,7 +8,7 @@ use super::{
     definition::{IndexDefinition, ViewGroup},
     index::Current,
     key::AFTER,
-    row::{Row, put_partition},
+    row::{Row, put_id, put_partition},
 };
 use crate::{
     database::Database,
@@ -76,6 +76,16 @@ impl IndexReader {
             start: within(range.start, Bound::Included(prefix.clone())),
             end: within(range.end, behind),
         }
+    }
+
+    /// Where the rows are that a document has under a key: from the first place to before the second.
+    #[must_use]
+    pub fn place(&self, key: &[u8], id: &str) -> (Vec<u8>, Vec<u8>) {
+        let mut from = Vec::new();
+        self.definition.collation.encode(key, &mut from);
+        put_id(id, &mut from);
+        let to = [&from[..], &[AFTER]].concat();
+        (from, to)
     }
 
     /// How many rows there are in a range, in O(log n).

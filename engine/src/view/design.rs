@@ -1,6 +1,6 @@
 //! From a design document to the views it defines.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use super::{
     definition::{IndexDefinition, Signature, ViewDefinition, ViewGroup},
@@ -13,6 +13,7 @@ use super::{
 use crate::{
     database::Database,
     error::{Error, Result},
+    find::definition::{self, JsonIndexes},
     json::{Object, Value},
 };
 
@@ -40,15 +41,15 @@ pub(super) fn group(id: &str, body: &Value, database: &Database) -> Result<ViewG
     let mut indexes: Vec<IndexDefinition> = Vec::new();
     let mut views = BTreeMap::new();
     for (name, view) in listed.iter().filter(|(name, _)| *name != LIB) {
-        let Some(text) = view.get("map").and_then(Value::as_str) else { continue };
-        let definition = options.index(language, lib.as_deref(), text, view);
+        let Some(text) = map_text(language, view) else { continue };
+        let definition = options.index(language, lib.as_deref(), &text, view);
         let reduce = match view.get("reduce").and_then(Value::as_str) {
             Some(text) => Some(ReduceSpec::parse(text).map_err(Error::InvalidDesignDoc)?),
             None => None,
         };
         let known = indexes.iter().position(|index| index.signature == definition.signature);
         let index = known.unwrap_or_else(|| {
-            functions.push(MapFunction { view: name.to_owned(), text: text.to_owned() });
+            functions.push(MapFunction { view: name.to_owned(), text: text.clone().into_owned() });
             indexes.push(IndexDefinition { function: indexes.len(), ..definition });
             indexes.len() - 1
         });
@@ -72,6 +73,17 @@ pub(super) fn group(id: &str, body: &Value, database: &Database) -> Result<ViewG
     })
 }
 
+/// The text that defines a view's rows: a function, or the fields of an index as JSON.
+fn map_text<'v>(language: &str, view: &'v Value) -> Option<Cow<'v, str>> {
+    match (view.get("map")?, language) {
+        (Value::String(text), _) => Some(Cow::Borrowed(text)),
+        (map @ Value::Object(_), definition::LANGUAGE) => {
+            String::from_utf8(map.to_json()).ok().map(Cow::Owned)
+        }
+        _ => None,
+    }
+}
+
 /// What runs the functions of a language.
 fn source(
     id: &str,
@@ -80,6 +92,10 @@ fn source(
     functions: Vec<MapFunction>,
     database: &Database,
 ) -> Result<Arc<dyn RowSource>> {
+    if language == definition::LANGUAGE {
+        let maps = functions.iter().map(|function| function.text.as_str());
+        return Ok(Arc::new(JsonIndexes::new(maps)));
+    }
     if language != JAVASCRIPT {
         return Err(Error::UnknownQueryLanguage(language.to_owned()));
     }

@@ -107,6 +107,10 @@ build_threads = 0
 concurrent_builds = 2
 build_memory = 67108864
 
+[mango]
+default_limit = 25
+index_scan_warning_threshold = 10
+
 [ken]
 enable = true
 limit = 20

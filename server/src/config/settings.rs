@@ -1,6 +1,7 @@
 //! The options the server acts on, with their types.
 
 use http::HeaderName;
+use settee_engine::find::FindSettings;
 use settee_engine::view::{OnOverflow, ReduceLimits, ViewSettings};
 
 use super::accounts::AccountSettings;
@@ -126,6 +127,8 @@ pub struct Settings {
     pub serve_old_views: bool,
     /// How views are indexed.
     pub views: ViewSettings,
+    /// `[mango]`: what holds for queries that do not say otherwise.
+    pub find: FindSettings,
     /// `[cluster] q`: reported for databases made without one.
     pub default_q: u32,
     /// `[uuids] algorithm`.
@@ -267,6 +270,7 @@ impl Settings {
             .filter(|limit| *limit != u64::MAX),
             serve_old_views: Options { layers, sections: &["query"] }.flag("serve_old")?,
             views: views(layers)?,
+            find: find(layers)?,
             default_q: Options { layers, sections: &["cluster"] }.number("q")?,
             uuid_algorithm: uuids.uuid_algorithm()?,
             uuid_format: uuids.uuid_format()?,
@@ -279,6 +283,14 @@ impl Settings {
             proxies: Proxies::read(layers)?,
         })
     }
+}
+
+fn find(layers: &Layers) -> Result<FindSettings, ConfigError> {
+    let mango = Options { layers, sections: &["mango"] };
+    Ok(FindSettings {
+        default_limit: mango.number("default_limit")?,
+        index_scan_warning_threshold: mango.number("index_scan_warning_threshold")?,
+    })
 }
 
 /// How views are indexed: `[query_server_config] reduce_limit…`, `[query]`, `[ken]`.

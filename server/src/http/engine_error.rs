@@ -3,6 +3,7 @@
 use http::StatusCode;
 use settee_engine::Error;
 use settee_engine::error::Absence;
+use settee_engine::find::FindError;
 use settee_engine::javascript::JsError;
 
 use super::Failure;
@@ -40,6 +41,7 @@ impl From<&Error> for Failure {
             Error::InvalidDesignDoc(_) => bad("invalid_design_doc", reason),
             Error::Md5Mismatch => bad("content_md5_mismatch", reason),
             Error::Selector(_) => bad("invalid_selector", reason),
+            Error::Find(error) => from_query(error, reason),
             Error::Conflict => Self::conflict(),
             Error::NotFound(Absence::Revision) => {
                 Self::new(StatusCode::CONFLICT, "not_found", reason)
@@ -67,6 +69,22 @@ impl From<&Error> for Failure {
 
 fn bad(error: &'static str, reason: String) -> Failure {
     Failure::new(StatusCode::BAD_REQUEST, error, reason)
+}
+
+fn from_query(error: &FindError, reason: String) -> Failure {
+    let status = match error {
+        FindError::ServiceUnavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+        FindError::SavingConflict => StatusCode::INTERNAL_SERVER_ERROR,
+        FindError::IndexNotFound => StatusCode::NOT_FOUND,
+        _ => StatusCode::BAD_REQUEST,
+    };
+    Failure::new(status, error.id(), reason)
+}
+
+impl From<FindError> for Failure {
+    fn from(error: FindError) -> Self {
+        Self::from(&Error::Find(error))
+    }
 }
 
 fn server_error(error: &'static str, reason: String) -> Failure {

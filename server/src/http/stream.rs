@@ -238,6 +238,11 @@ impl BlockingWriter {
         if self.buffer.len() < BUFFER_BYTES { Ok(()) } else { self.flush() }
     }
 
+    /// Whether the client is still there, for producers that find nothing to write.
+    pub fn is_read(&self) -> bool {
+        !self.sender.is_closed()
+    }
+
     /// Adds bytes.
     ///
     /// # Errors

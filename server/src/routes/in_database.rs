@@ -5,8 +5,8 @@ use std::sync::Arc;
 use settee_engine::{Database, Namespace};
 
 use super::{
-    all_docs, attachment, bulk, changes, database, design, document, local, partition, purge, revs,
-    security, users, view,
+    all_docs, attachment, bulk, changes, database, design, document, find, local, partition, purge,
+    revs, security, users, view,
 };
 use crate::auth::users::is_users_database;
 use crate::http::{Failure, Method, Outcome, Reply, Request};
@@ -46,7 +46,9 @@ fn open(request: &Request, name: &str, rest: &[&[u8]]) -> Result<Arc<Database>, 
         b"_purge" | b"_purged_infos_limit" | b"_sync_shards" => {
             request.user().require_server_admin()?;
         }
-        b"_all_docs" | b"_changes" if name == "_replicator" || is_users_database(name) => {
+        b"_all_docs" | b"_changes" | b"_find" | b"_explain" | b"_index"
+            if name == "_replicator" || is_users_database(name) =>
+        {
             request.user().require_server_admin()?;
         }
         _ => {}
@@ -97,7 +99,9 @@ async fn special(
         b"_design" => design_document(request, database, rest).await,
         b"_local" => local_document(request, database, rest).await,
         b"_partition" => in_partition(request, database, rest).await,
-        b"_find" | b"_explain" | b"_index" => design::query(request, first, rest).await,
+        b"_find" => find::find(request, database, None).await,
+        b"_explain" => find::explain(request, database, None).await,
+        b"_index" => find::index::answer(request, database, rest).await,
         b"_temp_view" => Err(design::temporary_views_are_gone()),
         b"_compact" if !rest.is_empty() => match rest {
             [name] => view::compact(request, database, name).await,
@@ -229,9 +233,8 @@ async fn in_partition(request: &mut Request, database: &Arc<Database>, rest: &[&
             let id = format!("_design/{}", document_id(request, design)?);
             view::in_partition(request, database, &name, &id, view).await
         }
-        ([first @ (b"_find" | b"_explain" | b"_index"), more @ ..], _) => {
-            design::query(request, first, more).await
-        }
+        ([b"_find", ..], _) => find::find(request, database, Some(&name)).await,
+        ([b"_explain", ..], _) => find::explain(request, database, Some(&name)).await,
         _ => Err(Failure::not_found("missing")),
     }
 }

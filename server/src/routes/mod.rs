@@ -14,6 +14,7 @@ mod database;
 mod design;
 mod document;
 mod etag;
+mod find;
 mod in_database;
 mod local;
 mod node;

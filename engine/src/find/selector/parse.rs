@@ -2,18 +2,21 @@
 //! fields are moved to their conditions, negations are moved inwards. Keeping the steps apart keeps the
 //! order in which faults are reported.
 
-use super::{Comparison, Condition, Pattern, Selector, single};
+use super::{Comparison, Condition, MAX_DEPTH, Pattern, Selector, single};
 use crate::{
-    find::{FieldPath, SelectorError},
+    find::{FieldPath, SelectorError, error::shown},
     json::{Number, Value},
 };
 
 type Result<T> = std::result::Result<T, SelectorError>;
 
 pub(super) fn parse(selector: &Value) -> Result<Selector> {
-    let object = selector.as_object().ok_or_else(|| SelectorError::NotAnObject(json(selector)))?;
+    let object = selector.as_object().ok_or_else(|| SelectorError::NotAnObject(shown(selector)))?;
     if object.is_empty() {
         return Ok(Selector::Everything);
+    }
+    if is_deeper(selector, MAX_DEPTH) {
+        return Err(SelectorError::TooDeep(MAX_DEPTH));
     }
     let selector = push_negations(push_fields(read(selector)?, &FieldPath::default())?, false);
     match &selector {
@@ -22,8 +25,14 @@ pub(super) fn parse(selector: &Value) -> Result<Selector> {
     }
 }
 
-fn json(value: &Value) -> String {
-    String::from_utf8_lossy(&value.to_json()).into_owned()
+/// Whether a value has more levels than this.
+fn is_deeper(value: &Value, levels: usize) -> bool {
+    let Some(left) = levels.checked_sub(1) else { return true };
+    match value {
+        Value::Array(items) => items.iter().any(|item| is_deeper(item, left)),
+        Value::Object(members) => members.iter().any(|(_, member)| is_deeper(member, left)),
+        _ => false,
+    }
 }
 
 /// A selector whose operators are checked.
@@ -97,7 +106,7 @@ fn read_member(name: &str, argument: &Value) -> Result<Read> {
 }
 
 fn bad_argument(operator: &str, argument: &Value) -> SelectorError {
-    SelectorError::BadArgument { operator: operator.to_owned(), argument: json(argument) }
+    SelectorError::BadArgument { operator: operator.to_owned(), argument: shown(argument) }
 }
 
 fn read_condition(operator: &str, argument: &Value) -> Result<Condition> {
@@ -165,7 +174,7 @@ fn push_fields(read: Read, path: &FieldPath) -> Result<Selector> {
         Read::Text(query) if path.is_empty() => Ok(Selector::Text(query)),
         Read::Text(query) => {
             let selector = single("$default", single("$text", query));
-            Err(SelectorError::BadField(json(&selector)))
+            Err(SelectorError::BadField(shown(&selector)))
         }
     }
 }

@@ -45,13 +45,13 @@ use crate::{
 /// Longest encoding of a key, in bytes; of longer ones this much is kept.
 pub const MAX_ENCODED_BYTES: usize = 16 * 1024;
 
-const NULL: u8 = 0x02;
-const FALSE: u8 = 0x03;
+pub(crate) const NULL: u8 = 0x02;
+pub(crate) const FALSE: u8 = 0x03;
 const TRUE: u8 = 0x04;
-const NUMBER: u8 = 0x05;
-const STRING: u8 = 0x06;
-const ARRAY: u8 = 0x07;
-const OBJECT: u8 = 0x08;
+pub(crate) const NUMBER: u8 = 0x05;
+pub(crate) const STRING: u8 = 0x06;
+pub(crate) const ARRAY: u8 = 0x07;
+pub(crate) const OBJECT: u8 = 0x08;
 const RAW_NUMBER: u8 = 0x11;
 const RAW_FALSE: u8 = 0x12;
 const RAW_NULL: u8 = 0x13;

@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use settee_engine::changes::{DocumentFilter, Projection};
 use settee_engine::design::{FunctionFilter, ViewFilter};
-use settee_engine::find::path::Found;
-use settee_engine::find::{FieldPath, Selector, SelectorError};
+use settee_engine::find::{Fields, Selector, SelectorError};
 use settee_engine::json::{Object, Value};
 use settee_engine::{ChangesFilter, Database, Error};
 
@@ -56,7 +55,8 @@ fn selector(body: Option<Object>) -> Result<(ChangesFilter, Option<Arc<dyn Proje
         Some(list) => {
             let names = body::strings(&list)
                 .ok_or_else(|| Failure::bad_request("Selector error: fields must be JSON array"))?;
-            Some(Arc::new(Fields::parse(&names)?) as Arc<dyn Projection>)
+            let fields = Fields::parse(names.iter().map(String::as_str)).map_err(refused)?;
+            Some(Arc::new(Kept(fields)) as Arc<dyn Projection>)
         }
     };
     Ok((ChangesFilter::Documents(Arc::new(Matching(selector))), fields))
@@ -76,43 +76,14 @@ impl DocumentFilter for Matching {
     }
 }
 
-/// Keeps some fields of a document, each at its place.
+/// Keeps some fields of a document.
 #[derive(Debug)]
-struct Fields(Vec<FieldPath>);
+struct Kept(Fields);
 
-impl Fields {
-    fn parse(names: &[String]) -> Result<Self, Failure> {
-        let paths = names.iter().map(|name| FieldPath::parse(name).map_err(refused));
-        Ok(Self(paths.collect::<Result<_, _>>()?))
-    }
-}
-
-impl Projection for Fields {
+impl Projection for Kept {
     fn project(&self, document: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
-        let mut kept = Object::new();
-        for path in &self.0 {
-            if let Found::Value(text) = path.find(document) {
-                put(&mut kept, &path.parts().collect::<Vec<_>>(), Value::from_canonical(text)?);
-            }
-        }
-        kept.write(out);
+        self.0.write(document, out);
         Ok(())
-    }
-}
-
-/// Puts a value into an object at a path, making the objects on the way.
-fn put(object: &mut Object, path: &[&str], value: Value) {
-    match path {
-        [] => {}
-        [name] => object.insert(*name, value),
-        [name, rest @ ..] => {
-            let mut inner = match object.remove(name) {
-                Some(Value::Object(inner)) => inner,
-                _ => Object::new(),
-            };
-            put(&mut inner, rest, value);
-            object.insert(*name, inner);
-        }
     }
 }
 

@@ -15,7 +15,6 @@ mod update;
 use std::sync::Arc;
 
 use http::StatusCode;
-use serde_json::Value;
 use settee_engine::{Database, GetOptions};
 
 use super::view;
@@ -104,27 +103,6 @@ pub(super) async fn call(
             Err(Failure::not_found("missing"))
         }
     }
-}
-
-/// `_find`, `_explain` and `_index`: requests are checked as far as they can be, and refused.
-pub(super) async fn query(request: &mut Request, first: &[u8], rest: &[&[u8]]) -> Outcome {
-    let deletes = first == b"_index" && !rest.is_empty() && rest != [b"_bulk_delete".as_slice()];
-    match (first, request.method) {
-        (_, Method::Delete) if deletes => return Err(not_built()),
-        _ if deletes => return Err(Failure::method_not_allowed("DELETE")),
-        (_, Method::Post) => {}
-        (b"_index", Method::Get) => return Err(not_built()),
-        (b"_index", _) => return Err(Failure::method_not_allowed("GET,POST")),
-        _ => return Err(Failure::method_not_allowed("POST")),
-    }
-    request.require_json_type()?;
-    let body = request.body.bytes().await?;
-    serde_json::from_slice::<Value>(&body).map_err(|_| Failure::invalid_json())?;
-    Err(not_built())
-}
-
-fn not_built() -> Failure {
-    Failure::not_built("Mango queries and indexes are")
 }
 
 /// `/{db}/_temp_view`.

@@ -186,7 +186,10 @@ async fn open(
 }
 
 /// Waits, without a thread, until the indexes are up to date.
-async fn up_to_date(database: &Arc<Database>, group: &Arc<ViewGroup>) -> Result<(), Failure> {
+pub(crate) async fn up_to_date(
+    database: &Arc<Database>,
+    group: &Arc<ViewGroup>,
+) -> Result<(), Failure> {
     let (sender, outcome) = oneshot::channel();
     database.update_views(
         group,
