@@ -285,7 +285,7 @@ pub enum Direction {
 }
 
 /// A range of keys in ascending terms, whatever the direction of the walk.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyRange {
     /// Lower end.
     pub start: Bound<Vec<u8>>,

@@ -6,6 +6,7 @@ use super::{
     percent, ranges,
 };
 use crate::auth::cookie;
+use crate::config::HashFunction;
 
 /// Parses a text as every header there is, and as a path.
 pub fn headers(text: &str) {
@@ -16,7 +17,11 @@ pub fn headers(text: &str) {
     }
     let _ = (multipart::parameter(text, "boundary"), cookie::find(text));
     if let Some(claim) = cookie::Claim::parse(text) {
-        let _ = (claim.name(), claim.issued(), claim.is_genuine("secret", "salt"));
+        let _ = (
+            claim.name(),
+            claim.issued(),
+            claim.is_genuine("secret", "salt", &[HashFunction::Sha256]),
+        );
     }
     let _ = Path::parse(text, true).map(|path| path.segments().count());
     let mut out = Vec::new();
