@@ -338,6 +338,12 @@ impl Db {
         Ok(())
     }
 
+    /// Sets the security object, which takes a sequence.
+    pub(crate) fn set_security(&mut self, text: &str) {
+        self.security = Some(text.to_owned());
+        self.seq += 1;
+    }
+
     /// Purges; what was there and is gone now, as the database must say it.
     pub(crate) fn purge(&mut self, requests: &[(String, Vec<RevKey>)]) -> Vec<Vec<RevKey>> {
         let first = self.seq;

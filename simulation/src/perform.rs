@@ -164,7 +164,7 @@ pub(crate) fn follow(model: &mut Db, change: &Change, answer: &Answer) -> Result
             }
         }
         (Change::Security(text), Answer::Set) => {
-            model.security = Some(text.clone());
+            model.set_security(text);
             Ok(())
         }
         (Change::RevsLimit(limit), Answer::Set) => {
@@ -195,7 +195,8 @@ pub(crate) fn effect(
             let answer = || Answer::Purged(model.clone().purge(requests));
             return Ok(applied.then(answer));
         }
-        Change::Security(text) => &*db.security() == text,
+        // The same object once more takes a sequence all the same.
+        Change::Security(text) => &*db.security() == text && reader.seq() > model.seq,
         Change::RevsLimit(limit) => db.revs_limit() == *limit,
         Change::PurgedLimit(limit) => db.purged_infos_limit() == *limit,
     };

@@ -48,6 +48,12 @@ enum Place {
 }
 
 impl<'s> FieldRange<'s> {
+    /// Whether both ends are the same value.
+    fn is_single(&self) -> bool {
+        let ends = self.low.value().zip(self.high.value());
+        ends.is_some_and(|(low, high)| compare(low, high) == Ordering::Equal)
+    }
+
     fn place(&self, value: &Value) -> Place {
         match self.low.value().map(|low| compare(value, low)) {
             Some(Ordering::Less) => return Place::Below,
@@ -68,7 +74,11 @@ impl<'s> FieldRange<'s> {
     /// The part of the range where the comparison holds; nothing if there is none.
     fn narrow(self, comparison: Comparison, value: Cow<'s, Value>) -> Option<Self> {
         use Comparison::{Equal, Greater, GreaterOrEqual, Less, LessOrEqual, NotEqual};
-        let place = self.place(&value);
+        let place = match self.place(&value) {
+            // The only value left is the end on both sides.
+            Place::Low if self.is_single() && comparison == Greater => return None,
+            place => place,
+        };
         let low_included = matches!(self.low, Bound::Inclusive(_));
         let high_included = matches!(self.high, Bound::Inclusive(_));
         match (comparison, place) {

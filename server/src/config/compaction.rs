@@ -123,7 +123,7 @@ mod tests {
             ..Channel::slack()
         };
         assert_eq!(read, [expected]);
-        assert!(channels(&Layers::with("[smoosh]\ndb_channels =\n")).unwrap().is_empty());
+        assert!(channels(&Layers::with("[smoosh]\ndb_channels = ,\n")).unwrap().is_empty());
         for wrong in ["from = 25:00", "to = noon", "min_size = big", "priority = luck"] {
             let text = format!("[smoosh.ratio_dbs]\n{wrong}\n");
             assert!(channels(&Layers::with(&text)).is_err(), "{wrong}");
