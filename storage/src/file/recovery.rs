@@ -344,8 +344,11 @@ impl Walk<'_> {
             if frame.offset <= self.base {
                 break;
             }
-            // A chunk or node frame tells where the last anchor is.
-            let at = if frame.kind.is_anchor() { frame.offset } else { frame.anchor };
+            // A chunk or node frame tells where the last anchor is: before it, so that the search ends.
+            let at = match frame.kind.is_anchor() {
+                true => frame.offset,
+                false => frame.anchor.min(frame.offset),
+            };
             let (checkpoint, durable) = match self.anchor(at)? {
                 Some(Anchor::Checkpoint(record)) => return Ok(start_at(at, &record, 0)),
                 Some(Anchor::Commit { checkpoint, durable }) => (checkpoint, durable),
@@ -356,6 +359,9 @@ impl Walk<'_> {
             };
             if checkpoint == 0 {
                 return self.beginning(durable);
+            }
+            if checkpoint >= at {
+                return Err(self.corrupt(at, "a commit names a checkpoint that lies behind it"));
             }
             match self.anchor(checkpoint)? {
                 Some(Anchor::Checkpoint(record)) => {
