@@ -9,6 +9,7 @@ use settee_storage::KeyRange;
 use super::{
     FieldPath,
     definition::Column,
+    plan::ID,
     selector::{Comparison, Condition, Selector},
 };
 use crate::{
@@ -184,6 +185,19 @@ impl Encoding for Collated {
     }
 }
 
+/// Ids in an index over fields: they lie there in the order of strings, but are compared as bytes.
+struct CollatedIds;
+
+impl Encoding for CollatedIds {
+    fn condition(&self, condition: &Condition) -> Intervals {
+        match condition {
+            Condition::Compare(Comparison::Equal, id) => Collated::point(id),
+            Condition::In(ids) => Intervals::union(ids.iter().map(Collated::point)),
+            _ => Intervals::all(),
+        }
+    }
+}
+
 /// Documents' ids: bytes, and greater than everything that is no string.
 struct Ids;
 
@@ -234,7 +248,8 @@ pub(super) fn index_ranges(selector: &Selector, columns: &[Column]) -> Vec<KeyRa
     let whole = Interval { start: vec![ARRAY], end: vec![ARRAY, AFTER], point: true };
     let mut found = vec![whole];
     for column in columns {
-        let of_column = of_field(selector, &column.path, &Collated);
+        let encoding: &dyn Encoding = if column.name == ID { &CollatedIds } else { &Collated };
+        let of_column = of_field(selector, &column.path, encoding);
         let points = found.iter().filter(|interval| interval.point).count();
         if points == 0 || points.saturating_mul(of_column.0.len()) > MAX_RANGES {
             break;
