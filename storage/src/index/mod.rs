@@ -60,7 +60,8 @@ const CACHE_BYTES: usize = 1024 * 1024;
 /// let mut writer = file.write();
 /// let root = build([("anna", "1"), ("bert", "2")], CountEntries, &mut writer)?;
 /// writer.commit(&[root], b"of sequence 7")?;
-/// drop((writer, file));
+/// drop(writer);
+/// drop(file);
 ///
 /// let file = IndexFile::open(&disk, Path::new("/names.index"), &mut |_| true)?.expect("it is sound");
 /// let snapshot = file.snapshot();
