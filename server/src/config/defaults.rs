@@ -126,6 +126,8 @@ max_revisions_number = 1000
 credentials = false
 
 [csp]
+utils_enable = true
+utils_header_value = default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'
 attachments_enable = true
 attachments_header_value = sandbox
 showlist_enable = true

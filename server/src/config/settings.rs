@@ -114,6 +114,8 @@ pub struct Settings {
     pub compressible_types: String,
     /// `[smoosh]` and its channels: when databases are compacted by themselves.
     pub compaction_channels: Vec<settee_engine::compaction::Channel>,
+    /// `[csp] utils_header_value`, unless `[csp] utils_enable=false`.
+    pub utils_csp: Option<String>,
     /// `[csp] attachments_header_value`, unless `[csp] attachments_enable=false`.
     pub attachments_csp: Option<String>,
     /// `[csp] showlist_header_value`, unless `[csp] showlist_enable=false`.
@@ -260,6 +262,7 @@ impl Settings {
                 .text("compressible_types")
                 .unwrap_or_default(),
             compaction_channels: super::compaction::channels(layers)?,
+            utils_csp: Options { layers, sections: &["csp"] }.csp("utils")?,
             attachments_csp: Options { layers, sections: &["csp"] }.csp("attachments")?,
             showlist_csp: Options { layers, sections: &["csp"] }.csp("showlist")?,
             max_purged_revisions: Options { layers, sections: &["purge"] }
