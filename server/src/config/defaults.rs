@@ -22,6 +22,7 @@ all_dbs_lists_readable_only = true
 authentication_handlers = {chttpd_auth, cookie_authentication_handler}, {chttpd_auth, default_authentication_handler}
 max_db_number_for_dbs_info_req = 100
 buffer_response = false
+allow_jsonp = false
 max_uri_length = 8000
 max_http_request_size = 4294967296
 changes_timeout = 60000

@@ -63,6 +63,10 @@ pub struct Settings {
     pub max_dbs_info: usize,
     /// `[chttpd] buffer_response`.
     pub buffer_response: bool,
+    /// `[chttpd] allow_jsonp`: `?callback=f` makes an answer a script that calls `f` with it.
+    pub allow_jsonp: bool,
+    /// `[chttpd] peer_header`: the header in which a proxy names the client it speaks for.
+    pub peer_header: Option<HeaderName>,
     /// `[chttpd] max_uri_length`.
     pub max_uri_bytes: usize,
     /// `[chttpd] max_http_request_size`.
@@ -255,6 +259,8 @@ impl Settings {
             lockout_lifetime_ms: lockout.number("max_lifetime")?,
             lockout_max_objects: lockout.number("max_objects")?,
             compression_level: Options { layers, sections: &["attachments"] }
+            allow_jsonp: http.flag("allow_jsonp")?,
+            peer_header: http.header_names("peer_header")?.pop(),
                 .number("compression_level")?,
             compressible_types: Options { layers, sections: &["attachments"] }
                 .text("compressible_types")

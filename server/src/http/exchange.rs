@@ -17,7 +17,7 @@ use hyper::upgrade::OnUpgrade;
 use super::connection::Peer;
 use super::record::{Exchange, Record};
 use super::{
-    Body, Failure, Method, Outcome, Path, Query, Reply, ReplyBody, Request, cors, percent,
+    Body, Failure, Method, Outcome, Path, Query, Reply, ReplyBody, Request, cors, jsonp, percent,
     request_id, vhost,
 };
 use crate::app::App;
@@ -105,6 +105,7 @@ fn read(
         rewrites: 0,
         rewritten: false,
         requested: None,
+        callback: None,
     };
     (request, parts.method)
 }
@@ -128,6 +129,7 @@ async fn run(request: &mut Request, settings: &Settings) -> Outcome {
     request.path = Arc::new(path);
     if let Some(query) = request.uri.query() {
         request.query = Query::parse(query)?;
+        request.callback = jsonp::callback(&request.query, settings)?;
     }
     if request.method == Method::Options
         && let Some(policy) = settings.cors.policy(request.host())
@@ -178,7 +180,11 @@ async fn drain(request: &mut Request) {
 fn finish(outcome: Outcome, request: &Request, settings: &Settings) -> hyper::Response<ReplyBody> {
     let closes = outcome.as_ref().is_err_and(Failure::closes);
     let reply = outcome.unwrap_or_else(|failure| refusal(&failure, request, settings));
-    let Reply { status, mut headers, body } = reply;
+    let reply = match &request.callback {
+        Some(callback) => jsonp::wrap(reply, callback),
+        None => reply,
+    };
+    let Reply { status, mut headers, body, .. } = reply;
     let server = if settings.server_header_versions { SERVER_VERSIONED } else { SERVER_PLAIN };
     // An answer that comes from elsewhere has its own.
     headers.entry(SERVER).or_insert(server);

@@ -115,7 +115,7 @@ async fn normal(request: &Request, database: &Arc<Database>, query: ChangesQuery
         close(&last_seq, &end, rows.out.buffer());
         Ok(())
     };
-    let body = match request.query.is_true("buffer_response") {
+    let body = match request.wants_buffered() {
         true => stream::produce_buffered(produce).await?,
         false => stream::produce(produce).await?,
     };
