@@ -126,6 +126,10 @@ max_revisions_number = 1000
 [cors]
 credentials = false
 
+[global_changes]
+update_db = true
+max_write_delay = 500
+
 [csp]
 attachments_enable = true
 attachments_header_value = sandbox

@@ -135,6 +135,8 @@ pub struct Settings {
     pub find: FindSettings,
     /// `[cluster] q`: reported for databases made without one.
     pub default_q: u32,
+    /// `[global_changes]`: what `_db_updates` is told of.
+    pub global_changes: GlobalChangesSettings,
     /// `[uuids] algorithm`.
     pub uuid_algorithm: UuidAlgorithm,
     /// `[uuids] format`, for version 4 and 7.
@@ -157,6 +159,25 @@ pub struct Settings {
 
 /// What happens to those who guess passwords.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Options of `[global_changes]`.
+#[derive(Clone, Copy, Debug)]
+pub struct GlobalChangesSettings {
+    /// `update_db`: whether events are written down at all.
+    pub enabled: bool,
+    /// `max_write_delay`, in milliseconds: how long events are gathered before they are written.
+    pub write_delay_ms: u64,
+}
+
+impl GlobalChangesSettings {
+    fn read(layers: &Layers) -> Result<Self, ConfigError> {
+        let options = Options { layers, sections: &["global_changes"] };
+        Ok(Self {
+            enabled: options.flag("update_db")?,
+            write_delay_ms: options.number("max_write_delay")?,
+        })
+    }
+}
+
 pub enum LockoutMode {
     /// They are refused for a while.
     Enforce,
@@ -280,6 +301,7 @@ impl Settings {
             default_q: Options { layers, sections: &["cluster"] }.number("q")?,
             uuid_algorithm: uuids.uuid_algorithm()?,
             uuid_format: uuids.uuid_format()?,
+            global_changes: GlobalChangesSettings::read(layers)?,
             utc_id_suffix: uuids.text("utc_id_suffix").unwrap_or_default(),
             max_uuids: uuids.number("max_count")?,
             cors: CorsSettings::read(layers)?,

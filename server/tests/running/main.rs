@@ -11,3 +11,4 @@ mod connections;
 mod metrics;
 mod proxy;
 mod tls;
+mod updates;
