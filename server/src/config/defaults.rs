@@ -131,6 +131,8 @@ update_db = true
 max_write_delay = 500
 
 [csp]
+utils_enable = true
+utils_header_value = default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'
 attachments_enable = true
 attachments_header_value = sandbox
 showlist_enable = true

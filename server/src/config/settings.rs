@@ -122,6 +122,8 @@ pub struct Settings {
     pub attachments_csp: Option<String>,
     /// `[csp] showlist_header_value`, unless `[csp] showlist_enable=false`.
     pub showlist_csp: Option<String>,
+    /// `[csp] utils_header_value`, unless `[csp] utils_enable=false`.
+    pub utils_csp: Option<String>,
     /// `[purge] max_revisions_number`.
     pub max_purged_revisions: u64,
     /// `[query_server_config] query_limit`: most rows a request for a view may ask for.
@@ -133,10 +135,10 @@ pub struct Settings {
     pub views: ViewSettings,
     /// `[mango]`: what holds for queries that do not say otherwise.
     pub find: FindSettings,
-    /// `[cluster] q`: reported for databases made without one.
-    pub default_q: u32,
     /// `[global_changes]`: what `_db_updates` is told of.
     pub global_changes: GlobalChangesSettings,
+    /// `[cluster] q`: reported for databases made without one.
+    pub default_q: u32,
     /// `[uuids] algorithm`.
     pub uuid_algorithm: UuidAlgorithm,
     /// `[uuids] format`, for version 4 and 7.
@@ -157,8 +159,6 @@ pub struct Settings {
     pub proxies: Proxies,
 }
 
-/// What happens to those who guess passwords.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 /// Options of `[global_changes]`.
 #[derive(Clone, Copy, Debug)]
 pub struct GlobalChangesSettings {
@@ -178,6 +178,8 @@ impl GlobalChangesSettings {
     }
 }
 
+/// What happens to those who guess passwords.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LockoutMode {
     /// They are refused for a while.
     Enforce,
@@ -257,6 +259,8 @@ impl Settings {
             admin_only_all_dbs: http.flag("admin_only_all_dbs")?,
             max_dbs_info: http.number("max_db_number_for_dbs_info_req")?,
             buffer_response: http.flag("buffer_response")?,
+            allow_jsonp: http.flag("allow_jsonp")?,
+            peer_header: http.header_names("peer_header")?.pop(),
             max_uri_bytes: http.number("max_uri_length")?,
             max_request_bytes: http.size("max_http_request_size")?,
             changes_timeout_ms: http.number("changes_timeout")?,
@@ -280,8 +284,6 @@ impl Settings {
             lockout_lifetime_ms: lockout.number("max_lifetime")?,
             lockout_max_objects: lockout.number("max_objects")?,
             compression_level: Options { layers, sections: &["attachments"] }
-            allow_jsonp: http.flag("allow_jsonp")?,
-            peer_header: http.header_names("peer_header")?.pop(),
                 .number("compression_level")?,
             compressible_types: Options { layers, sections: &["attachments"] }
                 .text("compressible_types")
@@ -289,6 +291,7 @@ impl Settings {
             compaction_channels: super::compaction::channels(layers)?,
             attachments_csp: Options { layers, sections: &["csp"] }.csp("attachments")?,
             showlist_csp: Options { layers, sections: &["csp"] }.csp("showlist")?,
+            utils_csp: Options { layers, sections: &["csp"] }.csp("utils")?,
             max_purged_revisions: Options { layers, sections: &["purge"] }
                 .size("max_revisions_number")?,
             query_limit: Some(
@@ -298,10 +301,10 @@ impl Settings {
             serve_old_views: Options { layers, sections: &["query"] }.flag("serve_old")?,
             views: views(layers)?,
             find: find(layers)?,
+            global_changes: GlobalChangesSettings::read(layers)?,
             default_q: Options { layers, sections: &["cluster"] }.number("q")?,
             uuid_algorithm: uuids.uuid_algorithm()?,
             uuid_format: uuids.uuid_format()?,
-            global_changes: GlobalChangesSettings::read(layers)?,
             utc_id_suffix: uuids.text("utc_id_suffix").unwrap_or_default(),
             max_uuids: uuids.number("max_count")?,
             cors: CorsSettings::read(layers)?,

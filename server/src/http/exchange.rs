@@ -237,16 +237,23 @@ fn refusal(failure: &Failure, request: &Request, settings: &Settings) -> Reply {
     if failure.status() == StatusCode::UNAUTHORIZED {
         match challenge(request, settings) {
             Some(challenge) => drop(reply.headers.insert(WWW_AUTHENTICATE, challenge)),
-            None if wants_a_page(request) => return to_login(reply, failure, request, settings),
+            None if wants_a_page(request, settings) => {
+                return to_login(reply, failure, request, settings);
+            }
             None => {}
         }
     }
     reply
 }
 
-/// Whether a person with a browser waits for the answer rather than a program.
-fn wants_a_page(request: &Request) -> bool {
-    !request.accepts("application/json") && request.accepts("text/html")
+/// Whether a person with a browser waits for the answer rather than a program: somebody who takes a page and no
+/// JSON, as in CouchDB, or whose browser says that it opens a page (every browser takes whatever there is, so
+/// that the first alone concerns none of them any more). Whoever is refused the page where people log in can't
+/// be sent there.
+fn wants_a_page(request: &Request, settings: &Settings) -> bool {
+    let there = request.uri.path() == settings.authentication_redirect;
+    let opens_a_page = request.header("sec-fetch-dest") == Some("document");
+    !there && request.accepts("text/html") && (opens_a_page || !request.accepts("application/json"))
 }
 
 /// Sends a browser to the page where people log in, which then leads back.
@@ -270,7 +277,11 @@ fn challenge(request: &Request, settings: &Settings) -> Option<HeaderValue> {
     }
     match &settings.www_authenticate {
         Some(value) => HeaderValue::try_from(value).ok(),
-        None => settings.require_valid_user.then_some(BASIC_CHALLENGE),
+        None => {
+            let nobody_enters =
+                settings.require_valid_user || settings.require_valid_user_except_for_up;
+            nobody_enters.then_some(BASIC_CHALLENGE)
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod browsers;
 mod config;
 mod connections;
 mod metrics;
