@@ -14,7 +14,7 @@
 //! * [`offline`]: database files without a server: reading, checking, dumping, loading
 //! * [`collation`], [`find`]: order of strings, and selectors
 //! * [`design`], [`javascript`]: design documents, and how their functions run
-//! * [`caller`]: who asks; [`tasks`]: what runs in the background
+//! * [`caller`]: who asks; [`tasks`]: what runs in the background; [`events`]: what happens to databases
 //! * [`compaction`]: what is kept when a database is compacted, and when that is done
 //! * [`name`]: which names databases, documents and attachments may have
 
@@ -30,6 +30,7 @@ pub mod databases;
 pub mod design;
 pub mod document;
 pub mod error;
+pub mod events;
 pub mod find;
 pub mod javascript;
 pub mod json;
@@ -63,6 +64,7 @@ pub use databases::{Databases, NameRange, Options};
 pub use design::DesignDocument;
 pub use document::Document;
 pub use error::{Error, Result};
+pub use events::Event;
 pub use notify::Wake;
 pub use read::{FoundDocument, OpenRevs, Reader, RevsDiff, RevsRequest};
 pub use revision::{Rev, RevId};

@@ -7,6 +7,7 @@ use parking_lot::RwLock;
 use crate::{
     attachment::AttachmentSettings,
     compaction::CompactionQueue,
+    events::Events,
     javascript::JsSettings,
     securities::Securities,
     tasks::Tasks,
@@ -25,6 +26,8 @@ pub(crate) struct Shared {
     pub(crate) securities: Securities,
     /// Rules of the server's own databases.
     pub(crate) hooks: WriteHooks,
+    /// Who hears of what happens to databases.
+    pub(crate) events: Events,
     /// Which databases are to be compacted.
     pub(crate) compactions: Arc<CompactionQueue>,
     /// What brings indexes up to date while nobody asks.
@@ -46,6 +49,7 @@ impl Shared {
             tasks: Arc::default(),
             securities: Securities::default(),
             hooks: WriteHooks::default(),
+            events: Events::default(),
             compactions: Arc::default(),
             background: Arc::default(),
             indexer: Arc::default(),

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use crate::auth::{self, Accounts};
 use crate::config::{Config, ConfigError, Settings};
+use crate::global_changes::GlobalChanges;
 use crate::http::Failure;
 use crate::logging;
 use crate::metrics::Metrics;
@@ -27,6 +28,7 @@ pub struct App {
     settings: ArcSwap<Settings>,
     accounts: Accounts,
     per_user: Arc<PerUser>,
+    global_changes: Arc<GlobalChanges>,
     databases: Arc<Databases>,
     uuids: Uuids,
     address: OnceLock<SocketAddr>,
@@ -48,6 +50,10 @@ impl App {
         let (users, per_user) = (auth::users_database(&settings), &settings.accounts.per_user);
         let app = Self {
             per_user: Arc::new(PerUser::new(Arc::clone(&databases), users, per_user)),
+            global_changes: Arc::new(GlobalChanges::new(
+                Arc::clone(&databases),
+                settings.global_changes,
+            )),
             settings: ArcSwap::from_pointee(settings),
             accounts: Accounts::new(&config, &databases)?,
             config,
@@ -82,6 +88,11 @@ impl App {
     /// What gives every user a database.
     pub fn per_user(&self) -> &Arc<PerUser> {
         &self.per_user
+    }
+
+    /// What writes down what happens to databases.
+    pub(crate) fn global_changes(&self) -> &Arc<GlobalChanges> {
+        &self.global_changes
     }
 
     /// The databases.
@@ -177,6 +188,7 @@ impl App {
         });
         self.accounts.reload(&self.config, &settings);
         self.per_user.configure(auth::users_database(&settings), &settings.accounts.per_user);
+        self.global_changes.configure(settings.global_changes);
         self.databases.set_view_settings(settings.views.clone());
         self.databases.set_compaction_channels(settings.compaction_channels.clone());
         self.settings.store(Arc::new(settings));

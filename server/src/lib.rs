@@ -2,7 +2,8 @@
 //!
 //! A request's way through the house: [`http`] takes it from the connection, [`auth`] says who
 //! asks, `routes` finds the handler and the handler makes one call on the engine. [`config`] holds
-//! the options, [`app`] what all requests share; [`per_user`] gives every user a database; [`cli`],
+//! the options, [`app`] what all requests share; [`per_user`] gives every user a database;
+//! `global_changes` writes down what happens to databases; [`cli`],
 //! [`commands`], [`startup`] and [`descriptors`] are the binary's.
 
 pub mod app;
@@ -11,6 +12,7 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod descriptors;
+mod global_changes;
 pub mod http;
 pub mod logging;
 pub mod metrics;

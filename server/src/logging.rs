@@ -7,7 +7,7 @@
 use std::error::Error;
 use std::fs::File;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
@@ -165,13 +165,30 @@ pub(crate) fn follow(config: &Config) {
     }
 }
 
+/// Where a request comes from.
+enum Peer {
+    /// The other end of the connection.
+    Socket(SocketAddr),
+    /// Whom the proxy there speaks for.
+    Named(IpAddr),
+}
+
+impl std::fmt::Display for Peer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Socket(address) => write!(f, "{address}"),
+            Self::Named(address) => write!(f, "{address}"),
+        }
+    }
+}
+
 /// The line about one request.
 pub(crate) struct AccessLine {
     /// Whether somebody wants it: without, nothing is gathered.
     wanted: bool,
     method: http::Method,
     target: String,
-    peer: SocketAddr,
+    peer: Peer,
     host: String,
     user: Option<String>,
     request_id: String,
@@ -189,7 +206,10 @@ impl AccessLine {
             wanted,
             method: method.clone(),
             target: text(target),
-            peer: request.peer,
+            peer: match request.app.settings().peer_header {
+                Some(_) if wanted => Peer::Named(request.client_address()),
+                _ => Peer::Socket(request.peer),
+            },
             host: text(request.host()),
             user: None,
             request_id: String::new(),

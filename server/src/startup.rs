@@ -166,8 +166,11 @@ pub fn serve(
         let metrics = server.bind_metrics(metrics)?;
         announce(app.address(), tls, metrics, first_admin.as_ref())?;
         let per_user = tokio::spawn(Arc::clone(app.per_user()).follow(Arc::clone(&app)));
+        let events = Arc::clone(app.global_changes()).follow(Arc::clone(&app));
+        let events = tokio::spawn(events);
         server.run(signal()).await;
         drop(per_user.await);
+        drop(events.await);
         Ok::<_, Box<dyn Error>>(())
     })?;
     tracing::info!("closing the databases");

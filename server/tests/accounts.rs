@@ -90,6 +90,31 @@ fn whoever_has_no_name_makes_an_account_without_roles() {
     assert_eq!(server.who(&[("Authorization", &basic("eve", "pw"))]), Ok("eve".to_owned()));
 }
 
+/// A revision that comes with a history of its own stands beside those that are there, and may win.
+#[test]
+fn nobody_takes_over_an_account_by_a_replicated_revision() {
+    let server = open_users("");
+    let written = server.add_user("otto", "pw", &["staff"]);
+    let rev = written["rev"].as_str().unwrap();
+    let revision = |rev: &str, password: &str| {
+        json!({
+            "_id": "org.couchdb.user:otto", "_rev": rev, "name": "otto", "type": "user", "roles": [],
+            "password": password,
+        })
+    };
+    let strange = format!("9-{}", "f".repeat(32));
+    let bulk = json!({"new_edits": false, "docs": [revision(&strange, "taken")]}).to_string();
+    let results = server.ask_as_nobody("POST", "/_users/_bulk_docs", &bulk).expect(201).json();
+    assert_eq!(results[0]["error"], "forbidden", "{results}");
+    let path = "/_users/org.couchdb.user:otto?new_edits=false";
+    server.ask_as_nobody("PUT", path, &revision(&strange, "taken").to_string()).expect(403);
+    let path = format!("/_users/org.couchdb.user:otto?rev={rev}");
+    server.ask_as_nobody("PUT", &path, &revision(rev, "taken").to_string()).expect(403);
+    assert_eq!(server.who(&[("Authorization", &basic("otto", "taken"))]), Err(401));
+    assert_eq!(server.who(&[("Authorization", &basic("otto", "pw"))]), Ok("otto".to_owned()));
+    assert_eq!(server.ask("GET", "/_users/org.couchdb.user:otto", "").json()["_rev"], rev);
+}
+
 #[test]
 fn of_others_everybody_sees_the_public_fields() {
     let server = open_users("public_fields = name, colour\n");
@@ -297,6 +322,37 @@ fn every_way_in_is_named_by_the_session() {
         let handlers = json!(["cookie", "proxy", "jwt", "default"]);
         assert_eq!(answer["info"]["authentication_handlers"], handlers);
     }
+}
+
+#[test]
+fn the_first_handler_of_the_list_that_knows_somebody_decides() {
+    let start = |order: [&str; 2]| {
+        let handlers = order.map(|name| format!("{{chttpd_auth, {name}_authentication_handler}}"));
+        let ini = format!(
+            "[chttpd]\nauthentication_handlers = {}\n[chttpd_auth]\niterations = 100\nsecret = {SECRET}\n\
+             x_auth_username = X-Name\nx_auth_roles = X-Roles\nx_auth_token = X-Proof\n",
+            handlers.join(", ")
+        );
+        let environment =
+            vec![("COUCHDB_USER", support::ADMIN), ("COUCHDB_PASSWORD", support::PASSWORD)];
+        let server = Settee::start_with(&ini, environment, &[]);
+        server.add_user("otto", "pw", &[]);
+        server
+    };
+    let proof = proxy("anna", "r");
+    let otto = basic("otto", "pw");
+    let both = [
+        ("X-Name", "anna"),
+        ("X-Roles", "r"),
+        ("X-Proof", proof[2].1.as_str()),
+        ("Authorization", otto.as_str()),
+    ];
+    let server = start(["proxy", "default"]);
+    assert_eq!(server.who(&both), Ok("anna".to_owned()), "by headers that have other names here");
+    let usual: Vec<_> = proof.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    assert_eq!(server.who(&usual), Ok("nobody".to_owned()), "the usual names say nothing here");
+    assert_eq!(server.who(&[("Cookie", "AuthSession=x")]), Ok("nobody".to_owned()), "no cookies");
+    assert_eq!(start(["default", "proxy"]).who(&both), Ok("otto".to_owned()));
 }
 
 #[test]

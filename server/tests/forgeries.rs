@@ -5,11 +5,10 @@
 mod support;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use ring::rand::SystemRandom;
-use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
-use support::tokens::{JWT_SECRET, SECRET, all_handlers, hs256, jwt, proxy, signed, unsigned};
+use support::signers::Signer;
+use support::tokens::{JWT_SECRET, SECRET, all_handlers, hs256, proxy, signed, unsigned};
 use support::{Settee, basic};
 
 const HS256: &str = r#"{"alg":"HS256","typ":"JWT"}"#;
@@ -24,50 +23,10 @@ fn bearer(server: &Settee, token: &str) -> Result<String, u16> {
     server.who(&[("Authorization", &format!("Bearer {token}"))])
 }
 
-/// A key of an issuer.
-struct Signer {
-    pair: EcdsaKeyPair,
-    random: SystemRandom,
-}
-
-impl Signer {
-    fn new() -> Self {
-        let random = SystemRandom::new();
-        let algorithm = &ECDSA_P256_SHA256_FIXED_SIGNING;
-        let document = EcdsaKeyPair::generate_pkcs8(algorithm, &random).unwrap();
-        let pair = EcdsaKeyPair::from_pkcs8(algorithm, document.as_ref(), &random).unwrap();
-        Self { pair, random }
-    }
-
-    fn sign(&self, header: &str, claims: &str) -> String {
-        let unsigned = unsigned(header, claims);
-        let signature = self.pair.sign(&self.random, unsigned.as_bytes()).unwrap();
-        signed(&unsigned, signature.as_ref())
-    }
-
-    /// `SubjectPublicKeyInfo`: its fixed beginning for P-256, then the point.
-    fn pem(&self) -> String {
-        let mut der =
-            vec![0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
-        der.extend([0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00]);
-        der.extend_from_slice(self.pair.public_key().as_ref());
-        format!("-----BEGIN PUBLIC KEY-----\\n{}\\n-----END PUBLIC KEY-----", STANDARD.encode(der))
-    }
-
-    fn jwk(&self, kid: &str) -> serde_json::Value {
-        let point = self.pair.public_key().as_ref();
-        let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
-        json!({
-            "kty": "EC", "crv": "P-256", "kid": kid, "use": "sig",
-            "x": encode(&point[1..33]), "y": encode(&point[33..]),
-        })
-    }
-}
-
 #[test]
 fn tokens_that_let_nobody_in() {
-    let signer = Signer::new();
-    let server = start(&format!("{}ec:curve = {}\n", all_handlers(), signer.pem()));
+    let signer = Signer::p256();
+    let server = start(&(all_handlers() + &signer.line("curve")));
     let claims = r#"{"sub":"anna","exp":9999999999}"#;
     let es256 = r#"{"alg":"ES256","kid":"curve"}"#;
     let good = hs256(JWT_SECRET, HS256, claims);
@@ -79,11 +38,11 @@ fn tokens_that_let_nobody_in() {
     let (_, signature) = good.rsplit_once('.').unwrap();
     let swapped = format!("{}.{signature}", unsigned(HS256, as_admin));
     // The public key as the secret of an HMAC: what a server falls for that lets the token choose.
-    let pem = signer.pem().replace("\\n", "\n");
+    let pem = signer.config().1.replace("\\n", "\n");
     let confused = hs256(pem.as_bytes(), r#"{"alg":"HS256","kid":"curve"}"#, as_admin);
     let confused_default = hs256(pem.as_bytes(), HS256, as_admin);
     let none = |alg: &str| signed(&unsigned(&format!(r#"{{"alg":"{alg}"}}"#), as_admin), b"");
-    let with_jwk = json!({"alg": "ES256", "jwk": Signer::new().jwk("x"), "kid": "curve"});
+    let with_jwk = json!({"alg": "ES256", "jwk": Signer::p256().jwk("x"), "kid": "curve"});
     for (what, token) in [
         ("other claims", swapped),
         ("a public key as secret", confused),
@@ -93,8 +52,8 @@ fn tokens_that_let_nobody_in() {
         ("an empty alg", none("")),
         ("another secret", hs256(b"guess", HS256, as_admin)),
         ("an empty secret", hs256(b"", HS256, as_admin)),
-        ("another key", Signer::new().sign(es256, as_admin)),
-        ("a key that it brings along", Signer::new().sign(&with_jwk.to_string(), as_admin)),
+        ("another key", Signer::p256().sign(es256, as_admin)),
+        ("a key that it brings along", Signer::p256().sign(&with_jwk.to_string(), as_admin)),
         ("an unknown key", signer.sign(r#"{"alg":"ES256","kid":"other"}"#, as_admin)),
         ("a key with a path", signer.sign(r#"{"alg":"ES256","kid":"../curve"}"#, as_admin)),
         ("no signature", good.rsplit_once('.').unwrap().0.to_owned() + "."),
@@ -161,100 +120,6 @@ fn cookies_and_proxies_that_let_nobody_in() {
         let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
         assert_eq!(server.who(&headers), Ok(expected.to_owned()), "{changed:?}");
     }
-}
-
-/// An issuer on this machine: discovery, keys, and how often it was asked for them.
-mod issuer {
-    use std::io::{BufRead as _, BufReader, Write as _};
-    use std::net::TcpListener;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::sync::{Arc, Mutex};
-
-    use serde_json::{Value, json};
-
-    pub(super) struct Issuer {
-        pub(super) url: String,
-        pub(super) keys: Arc<Mutex<Vec<Value>>>,
-        pub(super) asked: Arc<AtomicUsize>,
-    }
-
-    impl Issuer {
-        pub(super) fn start(keys: Vec<Value>) -> Self {
-            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-            let url = format!("http://{}/realms/app", listener.local_addr().unwrap());
-            let issuer = Self { url, keys: Arc::new(Mutex::new(keys)), asked: Arc::default() };
-            let (url, keys) = (issuer.url.clone(), Arc::clone(&issuer.keys));
-            let asked = Arc::clone(&issuer.asked);
-            std::thread::spawn(move || {
-                for stream in listener.incoming() {
-                    let mut stream = stream.unwrap();
-                    let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
-                    let first = lines.next().unwrap().unwrap();
-                    while lines.next().is_some_and(|line| !line.unwrap().is_empty()) {}
-                    let body = if first.contains("/.well-known/openid-configuration") {
-                        json!({"issuer": url, "jwks_uri": format!("{url}/keys")})
-                    } else {
-                        asked.fetch_add(1, Ordering::SeqCst);
-                        json!({"keys": *keys.lock().unwrap()})
-                    };
-                    let body = body.to_string();
-                    let length = body.len();
-                    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n");
-                    stream.write_all((head + &body).as_bytes()).unwrap();
-                }
-            });
-            issuer
-        }
-    }
-}
-
-#[test]
-fn tokens_of_an_issuer_that_publishes_its_keys() {
-    let (first, second) = (Signer::new(), Signer::new());
-    let issuer = issuer::Issuer::start(vec![first.jwk("1"), second.jwk("2")]);
-    let server = start(&format!(
-        "{}[jwt_issuers]\napp = {}\n[jwt_auth]\naudience = settee\nroles_claim_path = realm.roles\n",
-        all_handlers(),
-        issuer.url
-    ));
-    let claims = |audience: &str| {
-        json!({
-            "iss": issuer.url, "aud": [audience], "sub": "anna", "exp": 9_999_999_999u64,
-            "realm": {"roles": ["staff"]},
-        })
-        .to_string()
-    };
-    let header = |kid: &str| json!({"alg": "ES256", "kid": kid}).to_string();
-    for (signer, kid) in [(&first, "1"), (&second, "2")] {
-        let token = signer.sign(&header(kid), &claims("settee"));
-        assert_eq!(bearer(&server, &token), Ok("anna".to_owned()));
-    }
-    let token = format!("Bearer {}", first.sign(&header("1"), &claims("settee")));
-    let answer = server.connect().ask("GET", "/_session", &[("Authorization", &token)], "");
-    assert_eq!(answer.json()["userCtx"]["roles"], json!(["staff"]));
-
-    let refused = |token: &str| assert_eq!(bearer(&server, token), Err(400), "{token}");
-    refused(&first.sign(&header("2"), &claims("settee")));
-    refused(&first.sign(&header("1"), &claims("another server")));
-    // A secret of the configuration doesn't speak for the issuer.
-    refused(&hs256(JWT_SECRET, HS256, &claims("settee")));
-    for n in 0..20 {
-        refused(&first.sign(&header(&format!("unknown{n}")), &claims("settee")));
-    }
-    let asked = issuer.asked.load(std::sync::atomic::Ordering::SeqCst);
-    assert!(asked <= 2, "unknown keys made the server ask {asked} times");
-}
-
-#[test]
-fn an_issuer_that_cannot_be_reached() {
-    let signer = Signer::new();
-    let ini = format!("{}[jwt_issuers]\napp = http://127.0.0.1:1/\n", all_handlers());
-    let server = start(&ini);
-    let claims = json!({"iss": "http://127.0.0.1:1/", "sub": "anna", "exp": 9_999_999_999u64});
-    let token = signer.sign(r#"{"alg":"ES256","kid":"1"}"#, &claims.to_string());
-    assert_eq!(bearer(&server, &token), Err(503));
-    let (name, value) = jwt("anna", &[]);
-    assert_eq!(server.who(&[(name, &value)]), Ok("anna".to_owned()), "others come in all the same");
 }
 
 /// Sends bytes and returns the statuses of all that is answered.
@@ -338,4 +203,52 @@ fn configuration_cannot_be_broken_out_of() {
     let ini = std::fs::read_to_string(server.data_dir().join("local.ini")).unwrap();
     assert!(!ini.contains("eve"), "{ini}");
     assert_eq!(server.who(&[("Authorization", &basic("eve", "pw"))]), Err(401));
+}
+
+#[test]
+fn names_lead_to_no_file() {
+    let server = start(&all_handlers());
+    server.ask("PUT", "/db", "").expect(201);
+    let files = || {
+        let mut names: Vec<_> = [server.folder().to_owned(), server.data_dir()]
+            .iter()
+            .flat_map(|folder| std::fs::read_dir(folder).unwrap())
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        names.sort();
+        names
+    };
+    let before = files();
+    for name in [
+        "..%2Fescaped",
+        "a%2F..%2F..%2Fescaped",
+        "%2Fetc%2Fescaped",
+        "a%2F%2E%2E%2Fescaped",
+        "a%00b",
+        "a%5C..%5Cescaped",
+        "a.settee",
+        "..",
+        ".",
+        "a%0Ab",
+        "%C0%AE%C0%AE%2Fescaped",
+        "A",
+    ] {
+        let status = server.ask("PUT", &format!("/{name}"), "").status;
+        assert!((400..500).contains(&status), "{name}: {status}");
+        assert!(
+            (400..500).contains(&server.ask("DELETE", &format!("/{name}"), "").status),
+            "{name}"
+        );
+    }
+    // Attachments are no files: a name is a name.
+    let mut rev = server.ask("PUT", "/db/doc", "{}").expect(201).json()["rev"].clone();
+    for name in ["..%2F..%2Fescaped", "%2Fetc%2Fpasswd", "a%5C..%5Cb", "..", "a%00b", "a//b", "CON"]
+    {
+        let path = format!("/db/doc/{name}");
+        let put = server.ask("PUT", &format!("{path}?rev={}", rev.as_str().unwrap()), name);
+        let put = put.expect(201).json();
+        rev = put["rev"].clone();
+        assert_eq!(server.ask("GET", &path, "").expect(200).text(), name);
+    }
+    assert_eq!(files(), before, "no file came or went");
 }

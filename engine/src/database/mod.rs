@@ -13,7 +13,7 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -33,6 +33,7 @@ use crate::{
     compaction::Gauge,
     design::DesignCache,
     error::Result,
+    events::Event,
     find::Catalog,
     name::DESIGN_PREFIX,
     notify::{Changed, Notifier, Wake},
@@ -109,6 +110,7 @@ impl Database {
         let settings = Settings::load(&*snapshot, &shared.default_security)?;
         shared.securities.set(&name, &settings.security);
         notifier.restart(snapshot.seq());
+        let told = AtomicU64::new(snapshot.seq());
         let designs = snapshot.count_docs(&KeyRange::prefix(DESIGN_PREFIX.as_bytes()))?;
         let views = Views::new(place, designs.live > 0);
         let database = Arc::new(Database {
@@ -131,6 +133,10 @@ impl Database {
             if let Some(database) = itself.upgrade() {
                 database.shared.background.touched(&database);
                 database.consider_compaction();
+                // Local documents don't count.
+                if told.fetch_max(seq, Ordering::Relaxed) < seq {
+                    database.shared.events.tell(Event::Updated, &database.name);
+                }
             }
         }));
         Ok(database)

@@ -20,6 +20,7 @@ use crate::{
     compaction::{Channel, ChannelStatus},
     database::{DEFAULT_SECURITY, Database, Props, Subscription},
     error::{Error, Result},
+    events::{Event, EventListener},
     javascript::JsSettings,
     name,
     shared::Shared,
@@ -141,6 +142,11 @@ impl Databases {
         self.shared.hooks.set(name, hook);
     }
 
+    /// Has every event told to this listener from now on; false if there is one already, which stays.
+    pub fn listen(&self, listener: EventListener) -> bool {
+        self.shared.events.listen(listener)
+    }
+
     /// Replaces the reasons for which databases are compacted by themselves. At first there are none.
     pub fn set_compaction_channels(&self, channels: Vec<Channel>) {
         self.shared.compactions.set_channels(channels);
@@ -175,7 +181,9 @@ impl Databases {
             self.catalog.note(name, true);
             // Waits for a database whose file was taken away are not waits for this one.
             self.end_waits(name);
-            self.open_into(open, name)
+            let database = self.open_into(open, name)?;
+            self.shared.events.tell(Event::Created, name);
+            Ok(database)
         })
     }
 
@@ -235,6 +243,7 @@ impl Databases {
             self.shared.securities.forget(name);
             self.catalog.note(name, false);
             self.end_waits(name);
+            self.shared.events.tell(Event::Deleted, name);
             // The database is gone whatever becomes of these: another one of its name makes its own.
             let _ = self.stores.index_place(name).clear();
             Ok(())

@@ -189,7 +189,8 @@ impl Accounts {
     ) -> Result<Option<Identity>, Failure> {
         let Some((name, password)) = basic::credentials(headers)? else { return Ok(None) };
         let credentials = Credentials { name: &name, password: &password, token: None };
-        let user = self.log_in(credentials, client_address(headers, peer), settings).await?;
+        let user =
+            self.log_in(credentials, client_address(headers, peer, settings), settings).await?;
         Ok(Some(Identity::known(user, Handler::Basic)))
     }
 
@@ -343,15 +344,19 @@ pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-/// The address a request comes from. A proxy on this machine speaks for others; what anyone else
-/// says about whom they speak for proves nothing.
-pub(crate) fn client_address(headers: &HeaderMap, peer: IpAddr) -> IpAddr {
-    if !peer.is_loopback() {
-        return peer;
-    }
-    let forwarded = headers.get("x-forwarded-for").and_then(|value| value.to_str().ok());
-    let last = forwarded.and_then(|list| list.rsplit(',').next());
-    last.and_then(|address| address.trim().parse().ok()).unwrap_or(peer)
+/// The address a request comes from: the last in the header that `[chttpd] peer_header` names, for then every
+/// request comes through a proxy that sets it. Otherwise a proxy on this machine speaks for others in
+/// `X-Forwarded-For`; what anyone else says about whom they speak for proves nothing.
+pub(crate) fn client_address(headers: &HeaderMap, peer: IpAddr, settings: &Settings) -> IpAddr {
+    let values = match &settings.peer_header {
+        Some(name) => headers.get_all(name),
+        None if peer.is_loopback() => headers.get_all("x-forwarded-for"),
+        None => return peer,
+    };
+    // What the nearest proxy has added stands last, also where it has added a line.
+    let last = values.iter().next_back().and_then(|value| value.to_str().ok());
+    let address = last.and_then(|list| list.rsplit(',').next()).map(str::trim);
+    address.and_then(|address| address.parse().ok()).unwrap_or(peer)
 }
 
 #[cfg(test)]
@@ -368,9 +373,30 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert("x-forwarded-for", "1.1.1.1, 2.2.2.2".parse().unwrap());
         let there: IpAddr = "3.3.3.3".parse().unwrap();
-        assert_eq!(client_address(&headers, HERE).to_string(), "2.2.2.2");
-        assert_eq!(client_address(&headers, there), there);
-        assert_eq!(client_address(&HeaderMap::new(), HERE), HERE);
+        let settings = Settings::default();
+        assert_eq!(client_address(&headers, HERE, &settings).to_string(), "2.2.2.2");
+        assert_eq!(client_address(&headers, there, &settings), there);
+        assert_eq!(client_address(&HeaderMap::new(), HERE, &settings), HERE);
+        headers.append("x-forwarded-for", "4.4.4.4".parse().unwrap());
+        assert_eq!(client_address(&headers, HERE, &settings).to_string(), "4.4.4.4");
+    }
+
+    #[test]
+    fn the_header_of_the_configuration_is_believed_and_no_other() {
+        let peer_header = Some(http::HeaderName::from_static("x-real-ip"));
+        let settings = Settings { peer_header, ..Settings::default() };
+        let mut headers = HeaderMap::new();
+        headers.insert("x-forwarded-for", "1.1.1.1".parse().unwrap());
+        let there: IpAddr = "3.3.3.3".parse().unwrap();
+        for peer in [HERE, there] {
+            assert_eq!(client_address(&headers, peer, &settings), peer);
+        }
+        headers.insert("x-real-ip", "2001:db8::1".parse().unwrap());
+        for peer in [HERE, there] {
+            assert_eq!(client_address(&headers, peer, &settings).to_string(), "2001:db8::1");
+        }
+        headers.insert("x-real-ip", "nonsense".parse().unwrap());
+        assert_eq!(client_address(&headers, there, &settings), there);
     }
 
     fn accounts(password: &str) -> (Accounts, Settings) {

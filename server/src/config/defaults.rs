@@ -22,6 +22,7 @@ all_dbs_lists_readable_only = true
 authentication_handlers = {chttpd_auth, cookie_authentication_handler}, {chttpd_auth, default_authentication_handler}
 max_db_number_for_dbs_info_req = 100
 buffer_response = false
+allow_jsonp = false
 max_uri_length = 8000
 max_http_request_size = 4294967296
 changes_timeout = 60000
@@ -125,9 +126,13 @@ max_revisions_number = 1000
 [cors]
 credentials = false
 
+[global_changes]
+update_db = true
+max_write_delay = 500
+
 [csp]
 utils_enable = true
-utils_header_value = default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'
+utils_header_value = default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'
 attachments_enable = true
 attachments_header_value = sandbox
 showlist_enable = true

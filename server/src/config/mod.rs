@@ -38,5 +38,5 @@ pub use file::of_folder;
 pub use layers::{Config, ConfigError, Sections};
 pub use network::{NetworkSettings, TlsSettings};
 pub use proxy::{Proxies, Upstream};
-pub use settings::{LockoutMode, Settings, UuidAlgorithm, UuidFormat};
+pub use settings::{GlobalChangesSettings, LockoutMode, Settings, UuidAlgorithm, UuidFormat};
 pub use vhosts::{Rewritten, Vhosts};

@@ -63,6 +63,10 @@ pub struct Settings {
     pub max_dbs_info: usize,
     /// `[chttpd] buffer_response`.
     pub buffer_response: bool,
+    /// `[chttpd] allow_jsonp`: `?callback=f` makes an answer a script that calls `f` with it.
+    pub allow_jsonp: bool,
+    /// `[chttpd] peer_header`: the header in which a proxy names the client it speaks for.
+    pub peer_header: Option<HeaderName>,
     /// `[chttpd] max_uri_length`.
     pub max_uri_bytes: usize,
     /// `[chttpd] max_http_request_size`.
@@ -131,6 +135,8 @@ pub struct Settings {
     pub views: ViewSettings,
     /// `[mango]`: what holds for queries that do not say otherwise.
     pub find: FindSettings,
+    /// `[global_changes]`: what `_db_updates` is told of.
+    pub global_changes: GlobalChangesSettings,
     /// `[cluster] q`: reported for databases made without one.
     pub default_q: u32,
     /// `[uuids] algorithm`.
@@ -151,6 +157,25 @@ pub struct Settings {
     pub network: NetworkSettings,
     /// `[proxy]`: servers behind this one.
     pub proxies: Proxies,
+}
+
+/// Options of `[global_changes]`.
+#[derive(Clone, Copy, Debug)]
+pub struct GlobalChangesSettings {
+    /// `update_db`: whether events are written down at all.
+    pub enabled: bool,
+    /// `max_write_delay`, in milliseconds: how long events are gathered before they are written.
+    pub write_delay_ms: u64,
+}
+
+impl GlobalChangesSettings {
+    fn read(layers: &Layers) -> Result<Self, ConfigError> {
+        let options = Options { layers, sections: &["global_changes"] };
+        Ok(Self {
+            enabled: options.flag("update_db")?,
+            write_delay_ms: options.number("max_write_delay")?,
+        })
+    }
 }
 
 /// What happens to those who guess passwords.
@@ -234,6 +259,8 @@ impl Settings {
             admin_only_all_dbs: http.flag("admin_only_all_dbs")?,
             max_dbs_info: http.number("max_db_number_for_dbs_info_req")?,
             buffer_response: http.flag("buffer_response")?,
+            allow_jsonp: http.flag("allow_jsonp")?,
+            peer_header: http.header_names("peer_header")?.pop(),
             max_uri_bytes: http.number("max_uri_length")?,
             max_request_bytes: http.size("max_http_request_size")?,
             changes_timeout_ms: http.number("changes_timeout")?,
@@ -274,6 +301,7 @@ impl Settings {
             serve_old_views: Options { layers, sections: &["query"] }.flag("serve_old")?,
             views: views(layers)?,
             find: find(layers)?,
+            global_changes: GlobalChangesSettings::read(layers)?,
             default_q: Options { layers, sections: &["cluster"] }.number("q")?,
             uuid_algorithm: uuids.uuid_algorithm()?,
             uuid_format: uuids.uuid_format()?,

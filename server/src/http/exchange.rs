@@ -17,7 +17,7 @@ use hyper::upgrade::OnUpgrade;
 use super::connection::Peer;
 use super::record::{Exchange, Record};
 use super::{
-    Body, Failure, Method, Outcome, Path, Query, Reply, ReplyBody, Request, cors, percent,
+    Body, Failure, Method, Outcome, Path, Query, Reply, ReplyBody, Request, cors, jsonp, percent,
     request_id, vhost,
 };
 use crate::app::App;
@@ -105,6 +105,7 @@ fn read(
         rewrites: 0,
         rewritten: false,
         requested: None,
+        callback: None,
     };
     (request, parts.method)
 }
@@ -128,6 +129,7 @@ async fn run(request: &mut Request, settings: &Settings) -> Outcome {
     request.path = Arc::new(path);
     if let Some(query) = request.uri.query() {
         request.query = Query::parse(query)?;
+        request.callback = jsonp::callback(&request.query, settings)?;
     }
     if request.method == Method::Options
         && let Some(policy) = settings.cors.policy(request.host())
@@ -178,7 +180,11 @@ async fn drain(request: &mut Request) {
 fn finish(outcome: Outcome, request: &Request, settings: &Settings) -> hyper::Response<ReplyBody> {
     let closes = outcome.as_ref().is_err_and(Failure::closes);
     let reply = outcome.unwrap_or_else(|failure| refusal(&failure, request, settings));
-    let Reply { status, mut headers, body } = reply;
+    let reply = match &request.callback {
+        Some(callback) => jsonp::wrap(reply, callback),
+        None => reply,
+    };
+    let Reply { status, mut headers, body, .. } = reply;
     let server = if settings.server_header_versions { SERVER_VERSIONED } else { SERVER_PLAIN };
     // An answer that comes from elsewhere has its own.
     headers.entry(SERVER).or_insert(server);
@@ -231,16 +237,23 @@ fn refusal(failure: &Failure, request: &Request, settings: &Settings) -> Reply {
     if failure.status() == StatusCode::UNAUTHORIZED {
         match challenge(request, settings) {
             Some(challenge) => drop(reply.headers.insert(WWW_AUTHENTICATE, challenge)),
-            None if wants_a_page(request) => return to_login(reply, failure, request, settings),
+            None if wants_a_page(request, settings) => {
+                return to_login(reply, failure, request, settings);
+            }
             None => {}
         }
     }
     reply
 }
 
-/// Whether a person with a browser waits for the answer rather than a program.
-fn wants_a_page(request: &Request) -> bool {
-    !request.accepts("application/json") && request.accepts("text/html")
+/// Whether a person with a browser waits for the answer rather than a program: somebody who takes a page and no
+/// JSON, as in CouchDB, or whose browser says that it opens a page (every browser takes whatever there is, so
+/// that the first alone concerns none of them any more). Whoever is refused the page where people log in can't
+/// be sent there.
+fn wants_a_page(request: &Request, settings: &Settings) -> bool {
+    let there = request.uri.path() == settings.authentication_redirect;
+    let opens_a_page = request.header("sec-fetch-dest") == Some("document");
+    !there && request.accepts("text/html") && (opens_a_page || !request.accepts("application/json"))
 }
 
 /// Sends a browser to the page where people log in, which then leads back.
@@ -264,7 +277,11 @@ fn challenge(request: &Request, settings: &Settings) -> Option<HeaderValue> {
     }
     match &settings.www_authenticate {
         Some(value) => HeaderValue::try_from(value).ok(),
-        None => settings.require_valid_user.then_some(BASIC_CHALLENGE),
+        None => {
+            let nobody_enters =
+                settings.require_valid_user || settings.require_valid_user_except_for_up;
+            nobody_enters.then_some(BASIC_CHALLENGE)
+        }
     }
 }
 

@@ -30,6 +30,7 @@ mod failure;
 #[doc(hidden)]
 pub mod fuzzing;
 mod guard;
+mod jsonp;
 mod method;
 mod metrics_port;
 pub(crate) mod multipart;

@@ -32,13 +32,20 @@ pub struct Reply {
     pub headers: HeaderMap,
     /// The body.
     pub body: ReplyBody,
+    /// Whether the body is JSON that this server has written (a stored attachment may be JSON, too).
+    pub(crate) is_json: bool,
 }
 
 impl Reply {
     /// An answer without body or headers. An impossible status becomes 500.
     pub fn empty(status: u16) -> Self {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        Self { status, headers: HeaderMap::new(), body: ReplyBody::Whole(Bytes::new()) }
+        Self {
+            status,
+            headers: HeaderMap::new(),
+            body: ReplyBody::Whole(Bytes::new()),
+            is_json: false,
+        }
     }
 
     /// A JSON text, to which the final newline of CouchDB's answers is added.
@@ -50,8 +57,7 @@ impl Reply {
 
     /// A JSON text that already ends in its newline.
     pub fn json_line(status: u16, json: impl Into<Bytes>) -> Self {
-        Self::with_body(status, JSON, ReplyBody::Whole(json.into()))
-            .with_header(CACHE_CONTROL, MUST_REVALIDATE)
+        Self::of_json(status, ReplyBody::Whole(json.into()))
     }
 
     /// A small JSON value built in place with `json!`.
@@ -66,7 +72,14 @@ impl Reply {
 
     /// JSON that streams; see [`super::stream`] for how bodies are made.
     pub fn json_stream(body: ReplyBody) -> Self {
-        Self::with_body(200, JSON, body).with_header(CACHE_CONTROL, MUST_REVALIDATE)
+        Self::of_json(200, body)
+    }
+
+    fn of_json(status: u16, body: ReplyBody) -> Self {
+        let mut reply =
+            Self::with_body(status, JSON, body).with_header(CACHE_CONTROL, MUST_REVALIDATE);
+        reply.is_json = true;
+        reply
     }
 
     /// An answer of any type.

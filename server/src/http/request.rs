@@ -1,6 +1,6 @@
 //! A request, as handlers see it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use http::header::{ACCEPT, CONTENT_TYPE, HOST, IF_MATCH, IF_NONE_MATCH};
@@ -46,12 +46,25 @@ pub struct Request {
     pub rewritten: bool,
     /// The target as the client sent it, if it was rewritten.
     pub requested: Option<String>,
+    /// The function that is to be called with the answer, if that is to be a script.
+    pub(crate) callback: Option<String>,
 }
 
 impl Request {
     /// Who asks.
     pub fn user(&self) -> &User {
         &self.identity.user
+    }
+
+    /// The address the request comes from, through a proxy too.
+    pub(crate) fn client_address(&self) -> IpAddr {
+        auth::client_address(&self.headers, self.peer.ip(), &self.app.settings())
+    }
+
+    /// Whether a long answer is to be gathered before its beginning is sent, so that a failure decides its
+    /// status.
+    pub(crate) fn wants_buffered(&self) -> bool {
+        self.query.is_true("buffer_response") || self.app.settings().buffer_response
     }
 
     /// A header's value as text; `None` when absent or not text.

@@ -89,6 +89,8 @@ pub struct StreamBody {
     first: Option<Bytes>,
     rest: Receiver,
     remaining: Option<u64>,
+    /// What follows the last piece, unless the body breaks off.
+    after: Option<Bytes>,
 }
 
 /// What goes through the channel.
@@ -135,6 +137,25 @@ impl ReplyBody {
         match self {
             Self::Whole(bytes) => Some(bytes.len() as u64),
             Self::Stream(stream) => stream.remaining,
+        }
+    }
+
+    /// The same body with bytes before it, and others in place of its final newline, or behind it where it
+    /// streams.
+    #[must_use]
+    pub(super) fn between(self, before: Bytes, after: Bytes) -> Self {
+        match self {
+            Self::Whole(bytes) => {
+                Self::Whole([&before, bytes.trim_ascii_end(), &after].concat().into())
+            }
+            Self::Stream(mut stream) => {
+                let added = (before.len() + after.len()) as u64;
+                let first = stream.first.take().unwrap_or_default();
+                stream.first = Some([before, first].concat().into());
+                stream.after = Some(after);
+                stream.remaining = stream.remaining.map(|remaining| remaining + added);
+                Self::Stream(stream)
+            }
         }
     }
 
@@ -200,7 +221,16 @@ impl StreamBody {
                 piece.map(|piece| piece.map(|piece| piece.bytes))
             }
         };
-        let Some(next) = next else { return Poll::Ready(None) };
+        let next = match next {
+            Some(next) => next,
+            None => match self.after.take() {
+                Some(after) => Ok(after),
+                None => return Poll::Ready(None),
+            },
+        };
+        if next.is_err() {
+            self.after = None;
+        }
         Poll::Ready(Some(next.and_then(|bytes| self.count(bytes)).map(Frame::data)))
     }
 
@@ -462,7 +492,7 @@ async fn start(mut rest: Receiver, hold: usize) -> Result<ReplyBody, Failure> {
             break;
         }
     }
-    Ok(ReplyBody::Stream(StreamBody { first: Some(held), rest, remaining: None }))
+    Ok(ReplyBody::Stream(StreamBody { first: Some(held), rest, remaining: None, after: None }))
 }
 
 /// Where a task writes that waits for other things than the client, such as a continuous feed.
@@ -511,7 +541,7 @@ impl Drop for AsyncWriter {
 /// A body that is written by whoever holds the writer, and ends when that is dropped. The answer's headers go out at once.
 pub fn channel() -> (AsyncWriter, ReplyBody) {
     let (sender, complete, rest) = pieces();
-    let body = ReplyBody::Stream(StreamBody { first: None, rest, remaining: None });
+    let body = ReplyBody::Stream(StreamBody { first: None, rest, remaining: None, after: None });
     (AsyncWriter { sender, complete, given_up: false }, body)
 }
 

@@ -136,7 +136,7 @@ async fn administration(request: &mut Request, first: &[u8], rest: &[&[u8]]) -> 
         (b"_node", [], _) => Err(Failure::bad_request("Incomplete path to _node request")),
         (b"_reshard", _, _) => Err(server::resharding_disabled()),
         (b"_scheduler", _, _) => Err(Failure::not_built("the replicator is")),
-        (b"_db_updates", [], Method::Get) => Err(Failure::no_database()),
+        (b"_db_updates", [], Method::Get) => changes::db_updates(request).await,
         (b"_db_updates", [], _) => Err(Failure::method_not_allowed("GET")),
         (b"_search_analyze", ..) => Err(server::search_unavailable()),
         (b"_nouveau_analyze", ..) => Err(Failure::not_found("missing")),

@@ -3,18 +3,18 @@
 use std::sync::Arc;
 
 use settee_engine::json::{Value, write_string};
-use settee_engine::{Database, RevsRequest};
+use settee_engine::{Database, RevsDiff, RevsRequest};
 
-use super::{blocking, body};
+use super::{blocking, body, users};
 use crate::http::{Failure, Outcome, Reply, Request};
 
 /// POST `/{db}/_revs_diff`.
 pub(crate) async fn revs_diff(request: &mut Request, database: &Arc<Database>) -> Outcome {
-    let requests = requests(request).await?;
+    let asked = Asked::read(request, database).await?;
     let database = Arc::clone(database);
     let json = blocking::run(move || {
         let mut json = b"{".to_vec();
-        for diff in database.read()?.revs_diff(&requests)? {
+        for diff in asked.diffs(&database)? {
             member(&diff.id, &mut json);
             json.extend_from_slice(b"{\"missing\":");
             body::write_revisions(&diff.missing, &mut json);
@@ -32,11 +32,11 @@ pub(crate) async fn revs_diff(request: &mut Request, database: &Arc<Database>) -
 
 /// POST `/{db}/_missing_revs`.
 pub(crate) async fn missing_revs(request: &mut Request, database: &Arc<Database>) -> Outcome {
-    let requests = requests(request).await?;
+    let asked = Asked::read(request, database).await?;
     let database = Arc::clone(database);
     let json = blocking::run(move || {
         let mut json = b"{\"missing_revs\":{".to_vec();
-        for diff in database.read()?.revs_diff(&requests)? {
+        for diff in asked.diffs(&database)? {
             member(&diff.id, &mut json);
             body::write_revisions(&diff.missing, &mut json);
         }
@@ -55,13 +55,36 @@ fn member(name: &str, json: &mut Vec<u8>) {
     json.push(b':');
 }
 
-async fn requests(request: &mut Request) -> Result<Vec<RevsRequest>, Failure> {
-    let members = body::typed_object(request).await?;
-    let entries = members.iter().map(|(id, list)| {
-        let revs = body::revisions(list, "Invalid revisions, must be a list")?;
-        Ok(RevsRequest { id: id.to_owned(), revs })
-    });
-    entries.collect()
+/// What is asked of documents that may be read, and of others, which are as good as not there.
+struct Asked {
+    readable: Vec<RevsRequest>,
+    hidden: Vec<RevsRequest>,
+}
+
+impl Asked {
+    async fn read(request: &mut Request, database: &Arc<Database>) -> Result<Self, Failure> {
+        let members = body::typed_object(request).await?;
+        let entries = members.iter().map(|(id, list)| {
+            let revs = body::revisions(list, "Invalid revisions, must be a list")?;
+            Ok(RevsRequest { id: id.to_owned(), revs })
+        });
+        let entries: Vec<_> = entries.collect::<Result<_, Failure>>()?;
+        let (readable, hidden) =
+            entries.into_iter().partition(|asked| users::may_read(request, database, &asked.id));
+        Ok(Self { readable, hidden })
+    }
+
+    fn diffs(self, database: &Arc<Database>) -> settee_engine::Result<Vec<RevsDiff>> {
+        let mut diffs = database.read()?.revs_diff(&self.readable)?;
+        let unknown = |RevsRequest { id, revs }| RevsDiff {
+            id,
+            missing: revs,
+            possible_ancestors: Vec::new(),
+        };
+        let hidden = self.hidden.into_iter().filter(|asked| !asked.revs.is_empty());
+        diffs.extend(hidden.map(unknown));
+        Ok(diffs)
+    }
 }
 
 /// GET `/{db}/_revs_limit`.

@@ -5,7 +5,7 @@ use http::StatusCode;
 use http::header::{CONTENT_TYPE, LOCATION, SET_COOKIE};
 use serde_json::{Value, json};
 
-use crate::auth::{Credentials, User, client_address};
+use crate::auth::{Credentials, User};
 use crate::http::{Failure, Outcome, Query, Reply, Request};
 
 /// GET.
@@ -33,7 +33,7 @@ pub(super) fn get(request: &Request) -> Outcome {
 pub(super) async fn post(request: &mut Request) -> Outcome {
     let given = Given::read(request).await?;
     let name = given.name()?;
-    let client = client_address(&request.headers, request.peer.ip());
+    let client = request.client_address();
     let settings = Guard::into_inner(request.app.settings());
     let credentials = Credentials {
         name,

@@ -11,7 +11,8 @@ use crate::auth::users::{is_users_database, name_of};
 use crate::http::{Failure, Method, Outcome, Reply, Request};
 
 /// What those who are no administrators reach in the users' database besides documents: nothing that
-/// shows the documents of others.
+/// shows the documents of others. Local documents are not among it: one of them is the server's own, and those
+/// of replications are of no use to somebody who can't read the changes.
 const OPEN_PATHS: [&[u8]; 7] = [
     b"_bulk_docs",
     b"_bulk_get",
@@ -53,8 +54,7 @@ pub(super) fn guard(
         ));
     }
     if first.starts_with(b"_") {
-        let is_local = *first == b"_local" || first.starts_with(b"_local/");
-        return match is_local || OPEN_PATHS.contains(first) {
+        return match OPEN_PATHS.contains(first) {
             true => Ok(None),
             false => request.user().require_server_admin().map(|()| None),
         };

@@ -6,8 +6,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod browsers;
 mod config;
 mod connections;
 mod metrics;
 mod proxy;
 mod tls;
+mod updates;

@@ -5,6 +5,8 @@
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 mod client;
+pub(crate) mod issuer;
+pub(crate) mod signers;
 pub(crate) mod tokens;
 
 use std::fs::{self, File};

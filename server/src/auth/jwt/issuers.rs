@@ -16,14 +16,22 @@ use crate::http::Failure;
 /// Keys of one issuer that are remembered, at most.
 const MAX_KEYS: usize = 64;
 
-/// The age at which keys are fetched again, behind the request that notices.
-const REFRESH_AFTER: Duration = Duration::from_secs(10 * 60);
+/// When keys are fetched.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    /// The age at which keys are fetched again, behind the request that notices.
+    refresh_after: Duration,
+    /// The age at which keys are no longer believed, when they can't be fetched again.
+    max_age: Duration,
+    /// The time between two attempts to fetch keys, whatever tokens claim.
+    min_interval: Duration,
+}
 
-/// The age at which keys are no longer believed, when they can't be fetched again.
-const MAX_AGE: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// The time between two attempts to fetch keys, whatever tokens claim.
-const MIN_INTERVAL: Duration = Duration::from_secs(30);
+const PACE: Pace = Pace {
+    refresh_after: Duration::from_secs(10 * 60),
+    max_age: Duration::from_secs(24 * 60 * 60),
+    min_interval: Duration::from_secs(30),
+};
 
 /// The configured issuers.
 #[derive(Default)]
@@ -32,6 +40,7 @@ pub(super) struct Issuers(RwLock<HashMap<String, Arc<Issuer>>>);
 /// One issuer.
 struct Issuer {
     url: String,
+    pace: Pace,
     keys: ArcSwapOption<KeySet>,
     last_attempt: Mutex<Option<Instant>>,
     /// Held by the one who fetches.
@@ -56,7 +65,7 @@ impl Issuers {
         let mut known = self.0.write();
         let kept = urls.iter().map(|url| {
             let issuer = known.get(url).cloned();
-            (url.clone(), issuer.unwrap_or_else(|| Arc::new(Issuer::new(url))))
+            (url.clone(), issuer.unwrap_or_else(|| Arc::new(Issuer::new(url, PACE))))
         });
         *known = kept.collect();
     }
@@ -77,17 +86,40 @@ impl Issuers {
         kid: Option<&str>,
         algorithm: Algorithm,
     ) -> Result<Arc<Key>, Failure> {
-        let unknown = || Failure::bad_request("Unknown kid");
-        let issuer = self.0.read().get(issuer).cloned().ok_or_else(unknown)?;
-        if let Some(key) = issuer.find(kid, algorithm) {
-            issuer.refresh_if_old();
+        let issuer = self.0.read().get(issuer).cloned().ok_or_else(unknown_kid)?;
+        issuer.key(kid, algorithm).await
+    }
+}
+
+fn unknown_kid() -> Failure {
+    Failure::bad_request("Unknown kid")
+}
+
+impl Issuer {
+    fn new(url: &str, pace: Pace) -> Self {
+        Self {
+            url: url.to_owned(),
+            pace,
+            keys: ArcSwapOption::empty(),
+            last_attempt: Mutex::default(),
+            fetching: tokio::sync::Mutex::default(),
+        }
+    }
+
+    async fn key(
+        self: &Arc<Self>,
+        kid: Option<&str>,
+        algorithm: Algorithm,
+    ) -> Result<Arc<Key>, Failure> {
+        if let Some(key) = self.find(kid, algorithm) {
+            self.refresh_if_old();
             return Ok(key);
         }
         // A key that nobody knows may be a new one.
-        issuer.fetch().await;
-        match issuer.find(kid, algorithm) {
+        self.fetch().await;
+        match self.find(kid, algorithm) {
             Some(key) => Ok(key),
-            None if issuer.current().is_some() => Err(unknown()),
+            None if self.current().is_some() => Err(unknown_kid()),
             None => Err(Failure::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "service unavailable",
@@ -95,20 +127,9 @@ impl Issuers {
             )),
         }
     }
-}
-
-impl Issuer {
-    fn new(url: &str) -> Self {
-        Self {
-            url: url.to_owned(),
-            keys: ArcSwapOption::empty(),
-            last_attempt: Mutex::default(),
-            fetching: tokio::sync::Mutex::default(),
-        }
-    }
 
     fn current(&self) -> Option<Arc<KeySet>> {
-        self.keys.load_full().filter(|keys| keys.fetched.elapsed() < MAX_AGE)
+        self.keys.load_full().filter(|keys| keys.fetched.elapsed() < self.pace.max_age)
     }
 
     fn find(&self, kid: Option<&str>, algorithm: Algorithm) -> Option<Arc<Key>> {
@@ -116,7 +137,8 @@ impl Issuer {
     }
 
     fn refresh_if_old(self: &Arc<Self>) {
-        let old = self.current().is_none_or(|keys| keys.fetched.elapsed() > REFRESH_AFTER);
+        let old =
+            self.current().is_none_or(|keys| keys.fetched.elapsed() >= self.pace.refresh_after);
         if old && self.may_try() && self.fetching.try_lock().is_ok() {
             let issuer = Arc::clone(self);
             tokio::spawn(async move { issuer.fetch().await });
@@ -124,7 +146,7 @@ impl Issuer {
     }
 
     fn may_try(&self) -> bool {
-        self.last_attempt.lock().is_none_or(|last| last.elapsed() >= MIN_INTERVAL)
+        self.last_attempt.lock().is_none_or(|last| last.elapsed() >= self.pace.min_interval)
     }
 
     /// Fetches the keys, unless that was tried lately: those who come together share one attempt.
@@ -195,6 +217,8 @@ fn published(set: &Value) -> Option<Vec<PublishedKey>> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
     use serde_json::json;
 
     use super::*;
@@ -237,6 +261,81 @@ mod tests {
     fn memory_is_bounded() {
         let many: Vec<Value> = (0..1000).map(|n| rsa(&n.to_string(), json!({}))).collect();
         assert_eq!(set(json!(many)).keys.len(), MAX_KEYS);
+    }
+
+    /// An issuer on this machine that publishes one key, named by a number that `publish` sets; 0 is an
+    /// outage.
+    async fn issuer(pace: Pace) -> (Arc<Issuer>, Arc<AtomicU32>) {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (published, known) = (Arc::new(AtomicU32::new(1)), url.clone());
+        let kid = Arc::clone(&published);
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut head = vec![0; 1024];
+                let read = stream.read(&mut head).await.unwrap();
+                let body = match kid.load(Ordering::SeqCst) {
+                    0 => continue,
+                    _ if head[..read].starts_with(b"GET /.well-known/") => {
+                        json!({"issuer": known, "jwks_uri": format!("{known}/keys")})
+                    }
+                    kid => json!({"keys": [rsa(&kid.to_string(), json!({}))]}),
+                };
+                let body = body.to_string();
+                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+                stream.write_all((head + &body).as_bytes()).await.unwrap();
+            }
+        });
+        (Arc::new(Issuer::new(&url, pace)), published)
+    }
+
+    async fn status(issuer: &Arc<Issuer>, kid: &str) -> u16 {
+        let key = issuer.key(Some(kid), Algorithm::Rs(Sha256)).await;
+        key.map_or_else(|failure| failure.status().as_u16(), |_| 200)
+    }
+
+    /// Ages that no test reaches, and attempts at any time.
+    const PATIENT: Pace =
+        Pace { refresh_after: MONTH, max_age: MONTH, min_interval: Duration::ZERO };
+    const MONTH: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+    #[tokio::test]
+    async fn a_new_key_is_fetched_when_a_token_names_it() {
+        let (issuer, published) = issuer(PATIENT).await;
+        assert_eq!(status(&issuer, "1").await, 200);
+        assert_eq!(status(&issuer, "2").await, 400);
+        published.store(2, Ordering::SeqCst);
+        assert_eq!(status(&issuer, "2").await, 200);
+        assert_eq!(status(&issuer, "1").await, 400, "the former key is no longer published");
+    }
+
+    #[tokio::test]
+    async fn unknown_keys_are_asked_for_once_in_a_while() {
+        let (issuer, published) = issuer(Pace { min_interval: MONTH, ..PATIENT }).await;
+        assert_eq!(status(&issuer, "1").await, 200);
+        published.store(2, Ordering::SeqCst);
+        for _ in 0..3 {
+            assert_eq!(status(&issuer, "2").await, 400, "it was asked lately");
+            assert_eq!(status(&issuer, "1").await, 200);
+        }
+    }
+
+    #[tokio::test]
+    async fn keys_outlive_an_outage_of_their_issuer_but_not_for_ever() {
+        let (issuer, published) = issuer(Pace { refresh_after: Duration::ZERO, ..PATIENT }).await;
+        assert_eq!(status(&issuer, "1").await, 200);
+        published.store(0, Ordering::SeqCst);
+        assert_eq!(status(&issuer, "2").await, 400);
+        for _ in 0..3 {
+            assert_eq!(status(&issuer, "1").await, 200, "refreshing behind it fails");
+            tokio::task::yield_now().await;
+        }
+        let known = issuer.keys.load_full();
+        let old = Issuer::new(&issuer.url, Pace { max_age: Duration::ZERO, ..PATIENT });
+        old.keys.store(known);
+        assert_eq!(status(&Arc::new(old), "1").await, 503);
     }
 
     #[tokio::test]

@@ -4,6 +4,7 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use p521::ecdsa::signature::Verifier as _;
 use ring::signature::{self, RsaPublicKeyComponents, UnparsedPublicKey, VerificationAlgorithm};
 use serde_json::Value;
 
@@ -16,6 +17,7 @@ const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
 const EC: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
 const P256: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
 const P384: &[u8] = &[0x2b, 0x81, 0x04, 0x00, 0x22];
+const P521: &[u8] = &[0x2b, 0x81, 0x04, 0x00, 0x23];
 const ED25519: &[u8] = &[0x2b, 0x65, 0x70];
 
 /// What a key is for.
@@ -64,6 +66,8 @@ pub(super) enum Algorithm {
     Es256,
     /// ECDSA with P-384 and SHA-384.
     Es384,
+    /// ECDSA with P-521 and SHA-512.
+    Es512,
     /// Ed25519.
     EdDsa,
 }
@@ -80,6 +84,7 @@ impl Algorithm {
         match (name, name.get(..2)?) {
             ("ES256", _) => Some(Self::Es256),
             ("ES384", _) => Some(Self::Es384),
+            ("ES512", _) => Some(Self::Es512),
             ("EdDSA", _) => Some(Self::EdDsa),
             (_, "HS") => function().map(Self::Hs),
             (_, "RS") => function().map(Self::Rs),
@@ -93,7 +98,7 @@ impl Algorithm {
         match self {
             Self::Hs(_) => KeyKind::Hmac,
             Self::Rs(_) | Self::Ps(_) => KeyKind::Rsa,
-            Self::Es256 | Self::Es384 => KeyKind::Ec,
+            Self::Es256 | Self::Es384 | Self::Es512 => KeyKind::Ec,
             Self::EdDsa => KeyKind::EdDsa,
         }
     }
@@ -112,6 +117,8 @@ pub(super) enum Key {
     P256(Vec<u8>),
     /// An uncompressed point on P-384.
     P384(Vec<u8>),
+    /// A point on P-521.
+    P521(Box<p521::ecdsa::VerifyingKey>),
     /// An Ed25519 public key.
     Ed25519(Vec<u8>),
 }
@@ -146,6 +153,7 @@ impl Key {
             (RSA, _) => Some(Self::RsaDer(key)),
             (EC, Some(P256)) => Some(Self::P256(key)),
             (EC, Some(P384)) => Some(Self::P384(key)),
+            (EC, Some(P521)) => Self::p521(&key),
             (ED25519, _) => Some(Self::Ed25519(key)),
             _ => None,
         }
@@ -160,9 +168,15 @@ impl Key {
             ("RSA", _) => Some(Self::RsaNumbers { n: bytes("n")?, e: bytes("e")? }),
             ("EC", Some("P-256")) => point().map(Self::P256),
             ("EC", Some("P-384")) => point().map(Self::P384),
+            ("EC", Some("P-521")) => Self::p521(&point()?),
             ("OKP", Some("Ed25519")) => bytes("x").map(Self::Ed25519),
             _ => None,
         }
+    }
+
+    fn p521(point: &[u8]) -> Option<Self> {
+        let key = p521::ecdsa::VerifyingKey::from_sec1_bytes(point).ok()?;
+        Some(Self::P521(Box::new(key)))
     }
 
     /// What it is for.
@@ -170,7 +184,7 @@ impl Key {
         match self {
             Self::Secret(_) => KeyKind::Hmac,
             Self::RsaDer(_) | Self::RsaNumbers { .. } => KeyKind::Rsa,
-            Self::P256(_) | Self::P384(_) => KeyKind::Ec,
+            Self::P256(_) | Self::P384(_) | Self::P521(_) => KeyKind::Ec,
             Self::Ed25519(_) => KeyKind::EdDsa,
         }
     }
@@ -194,6 +208,8 @@ impl Key {
             }
             (Self::P256(key), Algorithm::Es256) => check(&signature::ECDSA_P256_SHA256_FIXED, key),
             (Self::P384(key), Algorithm::Es384) => check(&signature::ECDSA_P384_SHA384_FIXED, key),
+            (Self::P521(key), Algorithm::Es512) => p521::ecdsa::Signature::from_slice(signed)
+                .is_ok_and(|signature| key.verify(message, &signature).is_ok()),
             (Self::Ed25519(key), Algorithm::EdDsa) => check(&signature::ED25519, key),
             _ => false,
         }
@@ -273,6 +289,34 @@ mod tests {
         assert!(key.unwrap().verifies(Algorithm::Es384, MESSAGE, signed.as_ref()));
     }
 
+    /// The example of RFC 7515, A.4.
+    #[test]
+    fn the_curve_that_ring_does_not_have() {
+        let jwk = serde_json::json!({
+            "kty": "EC", "crv": "P-521",
+            "x": "AekpBQ8ST8a8VcfVOTNl353vSrDCLLJXmPk06wTjxrrjcBpXp5EOnYG_\
+                  NjFZ6OvLFV1jSfS9tsz4OUeWRRuPcFBn",
+            "y": "ADSmRA43Z1DSNx_RvcLI87cdL07l6jQyyBXMoxVg_l2Th-x3S1WDhjDl\
+                  y79ajL4Kkd0AZMaZmh9ubmf63e3kyMj2",
+        });
+        let signed = "AdwMgeerwtHoh-l192l60hp9wAHZFVJbLfD_UxMi70cwnZOYaRI1bKPWROc-mZZqwqT2SI-\
+                      KGDKB34XO0aw_7XdtAG8GaSwFKdCAPZgoXD2YBJZCPEX3xKpRwcdOO8KpEHwJjyqOgzDO7i\
+                      KvU8vcnwNrmxYbSW9ERBXukOXolLzeO_Jn";
+        let signed = URL_SAFE_NO_PAD.decode(signed).unwrap();
+        let message = b"eyJhbGciOiJFUzUxMiJ9.UGF5bG9hZA";
+        let key = Key::from_jwk(&jwk).unwrap();
+        assert_eq!(key.kind(), KeyKind::Ec);
+        assert!(key.verifies(Algorithm::Es512, message, &signed));
+        assert!(!key.verifies(Algorithm::Es384, message, &signed));
+        assert!(!key.verifies(Algorithm::Es512, MESSAGE, &signed));
+        for signed in [&signed[..131], &[0; 132], b""] {
+            assert!(!key.verifies(Algorithm::Es512, message, signed));
+        }
+        let mut off_the_curve = jwk;
+        off_the_curve["y"] = off_the_curve["x"].clone();
+        assert!(Key::from_jwk(&off_the_curve).is_none());
+    }
+
     #[test]
     fn edwards_curves() {
         let document = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
@@ -311,10 +355,10 @@ mod tests {
 
     #[test]
     fn names_of_algorithms() {
-        for name in ["HS256", "RS384", "PS512", "ES256", "EdDSA"] {
+        for name in ["HS256", "RS384", "PS512", "ES256", "ES512", "EdDSA"] {
             assert!(Algorithm::parse(name).is_some(), "{name}");
         }
-        for name in ["none", "", "hs256", "HS1", "HS2567", "é", "ES512"] {
+        for name in ["none", "", "hs256", "HS1", "HS2567", "é", "ES5"] {
             assert!(Algorithm::parse(name).is_none(), "{name}");
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use settee_engine::document::{Body, Document};
 use settee_engine::json::{Object, Value};
-use settee_engine::{Error, PendingWrite, Result, WriteHook};
+use settee_engine::{Error, PendingWrite, Result, WriteHook, WriteMode};
 
 use super::rules::Write;
 use crate::auth::StoredPassword;
@@ -49,6 +49,11 @@ impl WriteHook for UsersHook {
             previous,
         };
         judged(None).check_reach()?;
+        if !by_admin && caller.name().is_none() && write.mode() == WriteMode::Replicated {
+            // Such a revision may stand beside the account that is there, and win: whoever has no name could take
+            // over anybody's. Making an account needs no history.
+            return Err(Error::Forbidden("You may only update your own user document.".into()));
+        }
         let policy = self.policy.load();
         let password = new_password(&body, &policy)?;
         let previous = write.previous(document)?;

@@ -14,8 +14,9 @@ use settee_engine::{
 };
 use tokio::time::Instant;
 
+use super::events::Told;
 use super::params::Feed;
-use super::{BETWEEN_ROWS, OPENING, close, summary};
+use super::{BETWEEN_ROWS, OPENING, close};
 use crate::app::App;
 use crate::http::Failure;
 use crate::http::stream::{AsyncWriter, BUFFER_BYTES, ClientGone};
@@ -53,6 +54,7 @@ pub(super) struct Follower {
     app: Arc<App>,
     subscription: Subscription,
     feed: Feed,
+    told: Told,
     /// Its `since` and `limit` advance with what was sent.
     query: ChangesQuery,
     pace: Pace,
@@ -69,14 +71,15 @@ impl Follower {
     pub(super) fn new(
         app: &Arc<App>,
         database: &Arc<Database>,
-        feed: Feed,
+        (feed, told): (Feed, Told),
         query: ChangesQuery,
         pace: Pace,
         writer: AsyncWriter,
     ) -> Self {
         let end = ChangesEnd { last_seq: query.since, pending: 0, cut: false };
         let (app, subscription) = (Arc::clone(app), database.subscribe());
-        Self { app, subscription, feed, query, pace, writer, end, sent: 0, active: Instant::now() }
+        let active = Instant::now();
+        Self { app, subscription, feed, told, query, pace, writer, end, sent: 0, active }
     }
 
     /// Runs to the end of the feed.
@@ -136,8 +139,8 @@ impl Follower {
         drop(database);
         let backlog = reader.seq().saturating_sub(self.query.since);
         let small = backlog <= SMALL_BACKLOG && !self.query.descending;
-        let (query, feed, first) = (self.query.clone(), self.feed, self.sent == 0);
-        let work = move || scan(&reader, &query, feed, first);
+        let (query, form, first) = (self.query.clone(), (self.feed, self.told), self.sent == 0);
+        let work = move || scan(&reader, &query, form, first);
         if small {
             return work().map_err(failed);
         }
@@ -190,12 +193,12 @@ impl Follower {
             Feed::EventSource => return Ok(()),
             Feed::Continuous => {
                 let last_seq = self.subscription.sequence_text(self.end.last_seq);
-                bytes.extend_from_slice(summary(&last_seq, &self.end).as_bytes());
+                bytes.extend_from_slice(self.told.summary(&last_seq, &self.end).as_bytes());
                 bytes.push(b'\n');
             }
             Feed::Longpoll | Feed::Normal => {
                 let last_seq = self.subscription.sequence_text(self.end.last_seq);
-                close(&last_seq, &self.end, &mut bytes);
+                close(self.told, &last_seq, &self.end, &mut bytes);
             }
         }
         self.writer.send(bytes).await
@@ -238,11 +241,11 @@ struct Step {
 fn scan(
     reader: &settee_engine::Reader,
     query: &ChangesQuery,
-    feed: Feed,
+    (feed, told): (Feed, Told),
     first: bool,
 ) -> settee_engine::Result<Step> {
-    let mut rows =
-        Rows { database: reader.database(), feed, first, bytes: Vec::new(), rows: 0, full: false };
+    let database = reader.database();
+    let mut rows = Rows { database, feed, told, first, bytes: Vec::new(), rows: 0, full: false };
     let end = reader.changes(query, &mut rows)?;
     Ok(Step { bytes: rows.bytes, rows: rows.rows, end, seen: reader.seq(), full: rows.full })
 }
@@ -251,6 +254,7 @@ fn scan(
 struct Rows<'r> {
     database: &'r Database,
     feed: Feed,
+    told: Told,
     first: bool,
     bytes: Vec<u8>,
     rows: u64,
@@ -259,15 +263,16 @@ struct Rows<'r> {
 
 impl ChangeSink for Rows<'_> {
     fn row(&mut self, row: ChangeRow<'_>) -> ControlFlow<()> {
+        let Some(json) = self.told.row(&row) else { return ControlFlow::Continue(()) };
         let first = std::mem::take(&mut self.first);
         match self.feed {
             Feed::Continuous => {
-                self.bytes.extend_from_slice(row.json);
+                self.bytes.extend_from_slice(&json);
                 self.bytes.push(b'\n');
             }
             Feed::EventSource => {
                 self.bytes.extend_from_slice(b"data: ");
-                self.bytes.extend_from_slice(row.json);
+                self.bytes.extend_from_slice(&json);
                 let id = self.database.sequence_text(row.seq);
                 self.bytes.extend_from_slice(format!("\nid: \"{id}\"\n\n").as_bytes());
             }
@@ -275,7 +280,7 @@ impl ChangeSink for Rows<'_> {
                 if !first {
                     self.bytes.extend_from_slice(BETWEEN_ROWS);
                 }
-                self.bytes.extend_from_slice(row.json);
+                self.bytes.extend_from_slice(&json);
             }
         }
         self.rows += 1;

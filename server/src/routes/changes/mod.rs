@@ -1,8 +1,10 @@
 //! `/{db}/_changes`: what changed, in the order of the changes; once, or as a feed.
 //!
 //! `params` reads the query string, `filter` what decides which changes pass, `feed` follows a
-//! database that keeps changing. The rows themselves are the engine's.
+//! database that keeps changing. The rows themselves are the engine's. `events` is `/_db_updates`, the same
+//! feed of one database, whose rows say something else.
 
+mod events;
 mod feed;
 mod filter;
 mod params;
@@ -18,6 +20,8 @@ use settee_engine::{
     AttachmentForm, ChangeRow, ChangeSink, ChangesEnd, ChangesQuery, Database, ShowOptions, Since,
 };
 
+use self::events::Told;
+pub(super) use self::events::db_updates;
 use self::feed::Follower;
 use self::params::{Feed, Params};
 use crate::http::stream::{self, BlockingWriter};
@@ -50,8 +54,8 @@ async fn answer(request: &Request, database: &Arc<Database>, body: Option<Object
     let params = Params::parse(&request.query)?;
     let query = query(request, database, &params, body)?;
     match params.feed {
-        Feed::Normal => normal(request, database, query).await,
-        _ => follow(request, database, &params, query),
+        Feed::Normal => normal(request, database, query, Told::Changes).await,
+        _ => follow(request, database, &params, query, Told::Changes),
     }
 }
 
@@ -101,21 +105,26 @@ fn show(params: &Params) -> ShowOptions {
 }
 
 /// The feed that ends with what there is: one scan of one snapshot.
-async fn normal(request: &Request, database: &Arc<Database>, query: ChangesQuery) -> Outcome {
+async fn normal(
+    request: &Request,
+    database: &Arc<Database>,
+    query: ChangesQuery,
+    told: Told,
+) -> Outcome {
     let reader = database.read()?;
     let etag = etag::of_database(database, &reader);
     if request.none_match(&etag) {
         return Ok(Reply::not_modified(&etag));
     }
     let produce = move |out: &mut BlockingWriter| {
-        let mut rows = JsonRows { out, first: true };
+        let mut rows = JsonRows { out, told, first: true };
         rows.out.buffer().extend_from_slice(OPENING);
         let end = reader.changes(&query, &mut rows)?;
         let last_seq = reader.database().sequence_text(end.last_seq);
-        close(&last_seq, &end, rows.out.buffer());
+        close(told, &last_seq, &end, rows.out.buffer());
         Ok(())
     };
-    let body = match request.query.is_true("buffer_response") {
+    let body = match request.wants_buffered() {
         true => stream::produce_buffered(produce).await?,
         false => stream::produce(produce).await?,
     };
@@ -125,16 +134,18 @@ async fn normal(request: &Request, database: &Arc<Database>, query: ChangesQuery
 /// Rows of one JSON text, on their way to a client.
 struct JsonRows<'out> {
     out: &'out mut BlockingWriter,
+    told: Told,
     first: bool,
 }
 
 impl ChangeSink for JsonRows<'_> {
     fn row(&mut self, row: ChangeRow<'_>) -> ControlFlow<()> {
+        let Some(json) = self.told.row(&row) else { return ControlFlow::Continue(()) };
         let buffer = self.out.buffer();
         if !std::mem::take(&mut self.first) {
             buffer.extend_from_slice(BETWEEN_ROWS);
         }
-        buffer.extend_from_slice(row.json);
+        buffer.extend_from_slice(&json);
         match self.out.spill() {
             Ok(()) => ControlFlow::Continue(()),
             Err(_gone) => ControlFlow::Break(()),
@@ -143,16 +154,11 @@ impl ChangeSink for JsonRows<'_> {
 }
 
 /// Appends what follows the rows of an answer that is one JSON text.
-fn close(last_seq: &str, end: &ChangesEnd, out: &mut Vec<u8>) {
+fn close(told: Told, last_seq: &str, end: &ChangesEnd, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\n],\n");
     // The members continue the object that OPENING began.
-    out.extend_from_slice(summary(last_seq, end).get(1..).unwrap_or_default().as_bytes());
+    out.extend_from_slice(told.summary(last_seq, end).get(1..).unwrap_or_default().as_bytes());
     out.push(b'\n');
-}
-
-/// `{"last_seq":…,"pending":…}`.
-fn summary(last_seq: &str, end: &ChangesEnd) -> String {
-    format!("{{\"last_seq\":\"{last_seq}\",\"pending\":{}}}", end.pending)
 }
 
 /// The feeds that wait: the answer begins at once and is written by a task of its own.
@@ -161,6 +167,7 @@ fn follow(
     database: &Arc<Database>,
     params: &Params,
     query: ChangesQuery,
+    told: Told,
 ) -> Outcome {
     let (writer, body) = stream::channel();
     let longest = Duration::from_millis(request.app.settings().changes_timeout_ms);
@@ -169,7 +176,9 @@ fn follow(
         timeout: params.timeout.map_or(longest, |asked| asked.min(longest)),
     };
     if !request.head_only {
-        tokio::spawn(Follower::new(&request.app, database, params.feed, query, pace, writer).run());
+        tokio::spawn(
+            Follower::new(&request.app, database, (params.feed, told), query, pace, writer).run(),
+        );
     }
     Ok(match params.feed {
         Feed::EventSource => {

@@ -40,7 +40,7 @@ pub(crate) fn build(
         "query": parameters(&request.query),
         "headers": headers(request, scrub),
         "body": String::from_utf8_lossy(body),
-        "peer": request.peer.ip().to_string(),
+        "peer": request.client_address().to_string(),
         "form": form(request, body),
         "cookie": if scrub { Map::new() } else { cookies(request) },
     });

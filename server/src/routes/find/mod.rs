@@ -25,7 +25,7 @@ pub(crate) async fn find(
         view::up_to_date(database, group).await?;
     }
     let produce = move |out: &mut BlockingWriter| write(&plan, out);
-    let body = match request.query.is_true("buffer_response") {
+    let body = match request.wants_buffered() {
         true => stream::produce_buffered(produce).await?,
         false => stream::produce(produce).await?,
     };

@@ -209,7 +209,7 @@ async fn send(
     request: &Request,
     produce: impl FnOnce(&mut BlockingWriter) -> Result<(), Failure> + Send + 'static,
 ) -> Outcome {
-    let body = match request.query.is_true("buffer_response") {
+    let body = match request.wants_buffered() {
         true => stream::produce_buffered(produce).await?,
         false => stream::produce(produce).await?,
     };
