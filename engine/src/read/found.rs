@@ -6,6 +6,8 @@ use base64::{engine::general_purpose::STANDARD, write::EncoderWriter};
 use settee_storage::{BlobRef, Seq, Value};
 
 use super::Reader;
+#[cfg(feature = "replication")]
+use crate::document::{AttachmentSource, Body, Document, IncomingAttachment};
 use crate::{
     attachment::FoundAttachment,
     database::{AttachmentForm, ShowOptions},
@@ -241,6 +243,35 @@ impl<'r> FoundDocument<'r> {
         piece.push(b'"');
         splice::end_attachment(record, self.encoding_info, piece);
         Ok(())
+    }
+
+    /// The revision as a replica takes it, with its history, and the attachments whose bytes have to be
+    /// brought along: those that are to follow.
+    #[cfg(feature = "replication")]
+    pub(crate) fn to_replica(&self) -> (Document, Vec<FoundAttachment>) {
+        let attachments = self.attachments.iter().map(|(record, form)| IncomingAttachment {
+            name: record.name.clone(),
+            content_type: record.content_type.clone(),
+            revpos: Some(record.revpos),
+            source: match form {
+                AttachmentForm::Follows => AttachmentSource::Follows {
+                    length: Some(record.stored_len),
+                    identity_length: Some(record.identity_len),
+                    encoding: record.encoding,
+                    digest: Some(record.digest),
+                },
+                AttachmentForm::Stub | AttachmentForm::Inline => AttachmentSource::Stub,
+            },
+        });
+        let document = Document {
+            id: self.id.to_owned(),
+            rev: Some(self.rev.clone()),
+            history: self.meta.revisions.get(1..).unwrap_or_default().to_vec(),
+            deleted: self.deleted,
+            body: Body::from_stored(self.body().to_vec()),
+            attachments: attachments.collect(),
+        };
+        (document, self.following().collect())
     }
 
     fn open(&self, record: &AttachmentRecord) -> FoundAttachment {

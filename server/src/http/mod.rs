@@ -32,7 +32,6 @@ pub mod fuzzing;
 mod guard;
 mod method;
 mod metrics_port;
-pub(crate) mod multipart;
 mod path;
 pub mod percent;
 mod query;
@@ -47,6 +46,7 @@ mod tls;
 mod vhost;
 
 pub(crate) use connection::Tunnel;
+pub(crate) use settee_engine::multipart;
 
 pub use body::{Body, MAX_GATHERED_BYTES};
 pub use failure::Failure;
