@@ -33,6 +33,7 @@ pub mod design;
 pub mod document;
 pub mod error;
 pub mod find;
+mod hooks;
 pub mod javascript;
 pub mod json;
 #[cfg(feature = "replication")]
@@ -70,7 +71,7 @@ pub use design::DesignDocument;
 pub use document::Document;
 pub use error::{Error, Result};
 pub use notify::Wake;
-pub use read::{FoundDocument, OpenRevs, Reader, RevsDiff, RevsRequest};
+pub use read::{FoundDocument, OpenRevs, ReadHook, Reader, Redaction, RevsDiff, RevsRequest};
 pub use revision::{Rev, RevId};
 pub use revtree::RevTree;
 pub use sequence::Since;

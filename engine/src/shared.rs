@@ -7,11 +7,13 @@ use parking_lot::RwLock;
 use crate::{
     attachment::AttachmentSettings,
     compaction::CompactionQueue,
+    hooks::Hooks,
     javascript::JsSettings,
+    read::ReadHook,
     securities::Securities,
     tasks::Tasks,
     view::{ViewSettings, background::Background, indexer::Indexer},
-    write::hook::WriteHooks,
+    write::WriteHook,
 };
 
 /// Settings and services that all databases of a folder share.
@@ -24,7 +26,9 @@ pub(crate) struct Shared {
     /// The security objects of databases, open or not.
     pub(crate) securities: Securities,
     /// Rules of the server's own databases.
-    pub(crate) hooks: WriteHooks,
+    pub(crate) write_hooks: Hooks<dyn WriteHook>,
+    /// What of their documents is shown to whom.
+    pub(crate) read_hooks: Hooks<dyn ReadHook>,
     /// Which databases are to be compacted.
     pub(crate) compactions: Arc<CompactionQueue>,
     /// What brings indexes up to date while nobody asks.
@@ -45,7 +49,8 @@ impl Shared {
             default_security,
             tasks: Arc::default(),
             securities: Securities::default(),
-            hooks: WriteHooks::default(),
+            write_hooks: Hooks::default(),
+            read_hooks: Hooks::default(),
             compactions: Arc::default(),
             background: Arc::default(),
             indexer: Arc::default(),

@@ -16,6 +16,7 @@ use crate::http::Failure;
 use crate::logging;
 use crate::metrics::Metrics;
 use crate::per_user::PerUser;
+use crate::replicator::Replicator;
 use crate::uuids::Uuids;
 
 /// The name this one node answers to where CouchDB's API names nodes.
@@ -27,6 +28,7 @@ pub struct App {
     settings: ArcSwap<Settings>,
     accounts: Accounts,
     per_user: Arc<PerUser>,
+    replicator: Arc<Replicator>,
     databases: Arc<Databases>,
     uuids: Uuids,
     address: OnceLock<SocketAddr>,
@@ -48,6 +50,7 @@ impl App {
         let (users, per_user) = (auth::users_database(&settings), &settings.accounts.per_user);
         let app = Self {
             per_user: Arc::new(PerUser::new(Arc::clone(&databases), users, per_user)),
+            replicator: Replicator::new(Arc::clone(&databases), &settings),
             settings: ArcSwap::from_pointee(settings),
             accounts: Accounts::new(&config, &databases)?,
             config,
@@ -82,6 +85,11 @@ impl App {
     /// What gives every user a database.
     pub fn per_user(&self) -> &Arc<PerUser> {
         &self.per_user
+    }
+
+    /// What carries out replications.
+    pub fn replicator(&self) -> &Arc<Replicator> {
+        &self.replicator
     }
 
     /// The databases.
@@ -177,6 +185,7 @@ impl App {
         });
         self.accounts.reload(&self.config, &settings);
         self.per_user.configure(auth::users_database(&settings), &settings.accounts.per_user);
+        self.replicator.configure(&settings);
         self.databases.set_view_settings(settings.views.clone());
         self.databases.set_compaction_channels(settings.compaction_channels.clone());
         self.settings.store(Arc::new(settings));

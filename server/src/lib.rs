@@ -2,7 +2,7 @@
 //!
 //! A request's way through the house: [`http`] takes it from the connection, [`auth`] says who
 //! asks, `routes` finds the handler and the handler makes one call on the engine. [`config`] holds
-//! the options, [`app`] what all requests share; [`per_user`] gives every user a database; [`cli`],
+//! the options, [`app`] what all requests share; [`per_user`] gives every user a database, [`replicator`] replicates; [`cli`],
 //! [`commands`], [`startup`] and [`descriptors`] are the binary's.
 
 pub mod app;
@@ -16,6 +16,7 @@ pub mod logging;
 pub mod metrics;
 pub mod per_user;
 mod proxy;
+pub mod replicator;
 mod routes;
 pub mod startup;
 pub mod uuids;

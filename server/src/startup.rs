@@ -166,7 +166,9 @@ pub fn serve(
         let metrics = server.bind_metrics(metrics)?;
         announce(app.address(), tls, metrics, first_admin.as_ref())?;
         let per_user = tokio::spawn(Arc::clone(app.per_user()).follow(Arc::clone(&app)));
+        let replicator = tokio::spawn(Arc::clone(app.replicator()).run(Arc::clone(&app)));
         server.run(signal()).await;
+        drop(replicator.await);
         drop(per_user.await);
         Ok::<_, Box<dyn Error>>(())
     })?;

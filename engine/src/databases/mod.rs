@@ -22,6 +22,7 @@ use crate::{
     error::{Error, Result},
     javascript::JsSettings,
     name,
+    read::ReadHook,
     shared::Shared,
     stores::{DiskStores, ModelStores, Stores},
     tasks::Tasks,
@@ -138,7 +139,13 @@ impl Databases {
     /// Gives the databases whose name, or the last segment of it, is `name` a hook. To be done before
     /// anybody writes there.
     pub fn set_write_hook(&self, name: &str, hook: Arc<dyn WriteHook>) {
-        self.shared.hooks.set(name, hook);
+        self.shared.write_hooks.set(name, hook);
+    }
+
+    /// Decides what readers see of the documents of databases whose name, or the last segment of it, is
+    /// `name`.
+    pub fn set_read_hook(&self, name: &str, hook: Arc<dyn ReadHook>) {
+        self.shared.read_hooks.set(name, hook);
     }
 
     /// Replaces the reasons for which databases are compacted by themselves. At first there are none.

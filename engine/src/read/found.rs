@@ -28,6 +28,8 @@ pub struct FoundDocument<'r> {
     /// What the store holds; the body is the end of it.
     stored: Value<'r>,
     body_start: usize,
+    /// The body that is shown in its place.
+    shown: Option<Vec<u8>>,
     meta: Meta,
     attachments: Vec<(AttachmentRecord, AttachmentForm)>,
     encoding_info: bool,
@@ -95,8 +97,8 @@ impl<'r> FoundDocument<'r> {
     pub(crate) fn load(
         reader: &'r Reader,
         id: &'r str,
-        (rev, deleted, body): (Rev, bool, BlobRef),
-        meta: Meta,
+        (mut rev, deleted, body): (Rev, bool, BlobRef),
+        mut meta: Meta,
         show: &ShowOptions,
     ) -> Result<Self> {
         let stored = reader.snapshot.blob(body)?;
@@ -107,6 +109,14 @@ impl<'r> FoundDocument<'r> {
             true => forms(summary.attachments()?, meta.known_until, show),
         };
         let encoding_info = show.att_encoding_info;
+        let shown = reader.shown(id, &rev, stored.get(body_start..).unwrap_or_default())?;
+        let shown = shown.map(|shown| {
+            rev = shown.rev;
+            if let Some(newest) = meta.revisions.first_mut() {
+                newest.clone_from(&rev.id);
+            }
+            shown.body
+        });
         Ok(FoundDocument {
             reader,
             id,
@@ -114,6 +124,7 @@ impl<'r> FoundDocument<'r> {
             deleted,
             stored,
             body_start,
+            shown,
             meta,
             attachments,
             encoding_info,
@@ -131,6 +142,7 @@ impl<'r> FoundDocument<'r> {
             deleted: false,
             stored,
             body_start,
+            shown: None,
             meta: Meta::default(),
             attachments: Vec::new(),
             encoding_info: false,
@@ -155,10 +167,13 @@ impl<'r> FoundDocument<'r> {
         self.deleted
     }
 
-    /// The body as stored: a JSON object without special members.
+    /// The body as stored, or as this reader may see it: a JSON object without special members.
     #[must_use]
     pub fn body(&self) -> &[u8] {
-        self.stored.get(self.body_start..).unwrap_or_default()
+        match &self.shown {
+            Some(shown) => shown,
+            None => self.stored.get(self.body_start..).unwrap_or_default(),
+        }
     }
 
     /// Whether it shows something that can change while the revision stays the same, so that the

@@ -55,7 +55,7 @@ pub(super) fn rfc1123(time: SystemTime) -> String {
 }
 
 /// `1970-01-01T00:00:00Z`
-pub(super) fn iso8601(time: SystemTime) -> String {
+pub fn iso8601(time: SystemTime) -> String {
     let moment = Moment::of(time);
     format!("{:04}-{:02}-{:02}T{}Z", moment.year, moment.month, moment.day, moment.clock())
 }

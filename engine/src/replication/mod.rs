@@ -23,6 +23,7 @@ mod request;
 mod selector;
 
 pub use context::{Access, AccessRules, Context, HttpSettings, ServerIdentity, Unrestricted};
+pub use date::iso8601;
 pub use endpoint::{Credentials, Endpoint, LocalEndpoint, Proxy, RemoteEndpoint};
 pub use error::{ReplicationError, RequestError, Side};
 pub use filter::Filter;

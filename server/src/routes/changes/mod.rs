@@ -102,7 +102,7 @@ fn show(params: &Params) -> ShowOptions {
 
 /// The feed that ends with what there is: one scan of one snapshot.
 async fn normal(request: &Request, database: &Arc<Database>, query: ChangesQuery) -> Outcome {
-    let reader = database.read()?;
+    let reader = database.read_as(request.user().caller())?;
     let etag = etag::of_database(database, &reader);
     if request.none_match(&etag) {
         return Ok(Reply::not_modified(&etag));
@@ -169,7 +169,8 @@ fn follow(
         timeout: params.timeout.map_or(longest, |asked| asked.min(longest)),
     };
     if !request.head_only {
-        tokio::spawn(Follower::new(&request.app, database, params.feed, query, pace, writer).run());
+        let follower = Follower::new(request, database, params.feed, query, pace, writer);
+        tokio::spawn(follower.run());
     }
     Ok(match params.feed {
         Feed::EventSource => {
