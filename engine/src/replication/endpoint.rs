@@ -290,7 +290,10 @@ fn parse_headers(
         return Ok((headers, None));
     };
     headers.sort_by_key(|(name, _)| name.to_ascii_lowercase());
-    let at = headers.iter().position(|(name, _)| name.eq_ignore_ascii_case("authorization")).unwrap_or(at);
+    let at = headers
+        .iter()
+        .position(|(name, _)| name.eq_ignore_ascii_case("authorization"))
+        .unwrap_or(at);
     let basic = headers.get(at).and_then(|(_, value)| {
         let (scheme, rest) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("basic").then(|| decode_basic(rest))
@@ -349,13 +352,24 @@ mod tests {
     #[test]
     fn passwords_are_not_shown() {
         let endpoint = remote(r#""https://ada:secret@h:6984/db""#);
-        let shown = format!("{endpoint:?} {:?} {}", endpoint.credentials, Endpoint::Remote(endpoint.clone()));
+        let shown = format!(
+            "{endpoint:?} {:?} {}",
+            endpoint.credentials,
+            Endpoint::Remote(endpoint.clone())
+        );
         assert!(shown.contains("https://h:6984/db/") && !shown.contains("secret"), "{shown}");
     }
 
     #[test]
     fn urls_that_cannot_be_used() {
-        for url in ["http://", "http:///db", "http://h:x/db", "http://h/a b", "http://h/a\\r\\nb", "http://h/#x"] {
+        for url in [
+            "http://",
+            "http:///db",
+            "http://h:x/db",
+            "http://h/a b",
+            "http://h/a\\r\\nb",
+            "http://h/#x",
+        ] {
             assert_eq!(parse(&format!("\"{url}\"")), Err(RequestError::InvalidEndpoint), "{url}");
         }
         assert_eq!(parse("{}"), Err(RequestError::InvalidEndpoint));

@@ -319,11 +319,11 @@ mod tests {
     fn errors_say_where_what_and_what_to_do() {
         let url = "http://h/db/".to_owned();
         let error = ReplicationError::DatabaseNotFound { side: Side::Target, url };
-        assert_eq!((error.code(), &*error.reason()), ("db_not_found", "could not open http://h/db/"));
         assert_eq!(
-            error.to_string(),
-            format!("target: could not open http://h/db/: {CHECK_URL}")
+            (error.code(), &*error.reason()),
+            ("db_not_found", "could not open http://h/db/")
         );
+        assert_eq!(error.to_string(), format!("target: could not open http://h/db/: {CHECK_URL}"));
         let error = ReplicationError::DatabaseChanged { of_source: true, of_target: false };
         let reason = "instance_start_time on source database has changed since last checkpoint.";
         assert_eq!((error.code(), &*error.reason()), ("checkpoint_commit_failure", reason));

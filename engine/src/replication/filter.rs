@@ -52,11 +52,7 @@ impl Filter {
             return Ok(Filter::Builtin { name: name.to_owned(), query_params });
         }
         let (design, function) = name.split_once('/').ok_or_else(invalid)?;
-        Ok(Filter::Function {
-            design: design.to_owned(),
-            name: function.to_owned(),
-            query_params,
-        })
+        Ok(Filter::Function { design: design.to_owned(), name: function.to_owned(), query_params })
     }
 
     /// The name it is asked for by in a request for changes.

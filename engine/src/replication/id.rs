@@ -185,7 +185,8 @@ fn write_local(local: &LocalEndpoint, out: &mut Vec<u8>) {
 
 /// The headers that are not sent anyway.
 fn write_headers(remote: &RemoteEndpoint, out: &mut Vec<u8>) {
-    let sent_anyway = |(name, value): &&(String, String)| name == "Accept" && value == "application/json";
+    let sent_anyway =
+        |(name, value): &&(String, String)| name == "Accept" && value == "application/json";
     let extra: Vec<_> = remote.headers.iter().filter(|header| !sent_anyway(header)).collect();
     if !extra.is_empty() {
         // Their number is limited.

@@ -2,15 +2,42 @@
 
 use super::{
     context::Context,
-    error::{ReplicationError, RequestError},
+    endpoint::Endpoint,
+    error::{ReplicationError, RequestError, Side},
     filter::Filter,
     id::{ReplicationId, replication_id},
     outcome::Outcome,
+    peer::Peer,
     progress::Control,
     request::Replication,
+    run::Run,
 };
+use crate::json::Value;
 
 /// A replication with its id, ready to run, as often as need be.
+///
+/// ```
+/// use settee_engine::{
+///     Caller, Databases, Document, Props, WriteMode, document::Limits, json::Value,
+///     replication::{Context, Control, Defaults, Job, LocalNames, Replication, ServerIdentity},
+/// };
+///
+/// let databases = Databases::in_memory();
+/// let animals = databases.create("animals", Props::default())?;
+/// let cat = Document::parse(br#"{"legs":4}"#, Some("cat"), &Limits::default())?;
+/// animals.write(vec![cat], WriteMode::Interactive)?;
+///
+/// let local = LocalNames { url: "http://localhost:5984".into(), caller: Caller::admin() };
+/// let defaults = Defaults { local: Some(local), ..Defaults::default() };
+/// let body = br#"{"source": "animals", "target": "copy", "create_target": true}"#;
+/// let replication = Replication::parse(&Value::parse(body)?, &defaults).unwrap();
+///
+/// let context = Context::new(databases.clone(), ServerIdentity::default());
+/// let outcome = Job::run_blocking(replication, &context, &Control::new()).unwrap();
+/// assert_eq!(outcome.to_answer().get("ok"), Some(&Value::Bool(true)));
+/// assert_eq!(databases.get("copy")?.info()?.doc_count, 1);
+/// # Ok::<(), settee_engine::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Job {
     /// What is to be done.
@@ -32,7 +59,9 @@ impl Job {
         context: &Context,
     ) -> Result<Self, ReplicationError> {
         let filter_code = match &replication.filter {
-            Filter::Function { .. } => Some(String::new()),
+            Filter::Function { design, name, .. } => {
+                Some(filter_code(&replication, context, design, name).await?)
+            }
             _ => None,
         };
         let id = replication_id(&replication, &context.server, filter_code.as_deref())
@@ -52,8 +81,12 @@ impl Job {
         context: &Context,
         control: &Control,
     ) -> Result<Outcome, ReplicationError> {
-        let _ = (context, control);
-        Err(ReplicationError::Internal("replications do not run yet".into()))
+        let opened = tokio::select! {
+            biased;
+            () = control.stopped() => return Ok(Outcome::stopped()),
+            opened = Run::open(self, context, control) => opened?,
+        };
+        opened.run().await
     }
 
     /// Runs a replication without a runtime of the caller's, and blocks until it ends.
@@ -74,3 +107,35 @@ impl Job {
     }
 }
 
+/// The text of a filter function of the source.
+async fn filter_code(
+    replication: &Replication,
+    context: &Context,
+    design: &str,
+    name: &str,
+) -> Result<String, ReplicationError> {
+    let url = match &replication.source {
+        Endpoint::Local(local) => &local.url,
+        Endpoint::Remote(remote) => &remote.url,
+    };
+    let source = Peer::new(Side::Source, replication, context)?;
+    let document = source.document(&format!("_design/{design}")).await.map_err(|error| {
+        ReplicationError::FilterFetch(format!(
+            "Could not open source database `{url}`: {}",
+            error.reason()
+        ))
+    })?;
+    let document = document.ok_or_else(|| {
+        let reason = format!(
+            "Couldn't open document `_design/{design}` from source database `{url}`: not_found"
+        );
+        ReplicationError::FilterFetch(reason)
+    })?;
+    let code = document.get("filters").and_then(|filters| filters.get(name));
+    code.and_then(Value::as_str).map(str::to_owned).ok_or_else(|| {
+        let reason = format!(
+            "Couldn't parse filter code from document {design} on `{url}`: missing json key: {name}"
+        );
+        ReplicationError::FilterFetch(reason)
+    })
+}

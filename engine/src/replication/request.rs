@@ -177,7 +177,8 @@ impl Replication {
     /// Names the first that is not.
     pub fn require_string_params(&self) -> Result<(), RequestError> {
         let params = self.filter.query_params();
-        let wrong = params.and_then(|params| params.iter().find(|(_, value)| value.as_str().is_none()));
+        let wrong =
+            params.and_then(|params| params.iter().find(|(_, value)| value.as_str().is_none()));
         match wrong {
             Some((name, _)) => Err(RequestError::bad(format!("{name} value must be a string."))),
             None => Ok(()),
@@ -193,9 +194,8 @@ fn proxies(members: &Object) -> Result<(&str, &str), RequestError> {
         Some(_) => Err(RequestError::InvalidProxy),
     };
     let (both, source, target) = (text("proxy")?, text("source_proxy")?, text("target_proxy")?);
-    let excluded = |other| {
-        Err(RequestError::bad(format!("`proxy` is mutually exclusive with `{other}`")))
-    };
+    let excluded =
+        |other| Err(RequestError::bad(format!("`proxy` is mutually exclusive with `{other}`")));
     match (both.is_empty(), source.is_empty(), target.is_empty()) {
         (false, false, _) => excluded("source_proxy"),
         (false, _, false) => excluded("target_proxy"),
@@ -372,10 +372,7 @@ mod tests {
     #[test]
     fn what_is_refused() {
         for name in ["continuous", "create_target", "winning_revs_only", "use_bulk_get", "cancel"] {
-            refused(
-                &format!(r#","{name}":1"#),
-                &format!("parameter `{name}` must be a boolean"),
-            );
+            refused(&format!(r#","{name}":1"#), &format!("parameter `{name}` must be a boolean"));
         }
         refused(
             r#","create_target_params":1"#,
@@ -398,7 +395,10 @@ mod tests {
             "`proxy` is mutually exclusive with `target_proxy`",
         );
         refused(r#","proxy":"ftp://p""#, "proxy has an invalid url");
-        refused(r#","worker_processes":"x""#, "parameter `worker_processes` must be a positive integer");
+        refused(
+            r#","worker_processes":"x""#,
+            "parameter `worker_processes` must be a positive integer",
+        );
     }
 
     #[test]

@@ -33,7 +33,9 @@ fn only(value: &Value) -> Option<(&str, &Value)> {
 }
 
 fn each(list: &Value, change: impl Fn(&Value) -> Value) -> Value {
-    Value::Array(list.as_array().map(|items| items.iter().map(change).collect()).unwrap_or_default())
+    Value::Array(
+        list.as_array().map(|items| items.iter().map(change).collect()).unwrap_or_default(),
+    )
 }
 
 /// Makes `$and` and `$eq` explicit.
@@ -146,8 +148,14 @@ mod tests {
     fn normal_forms() {
         check("{}", "{}");
         check(r#"{"a":1}"#, r#"{"a":{"$eq":1}}"#);
-        check(r#"{"b":{"c":{"$gt":1,"$lt":5}}}"#, r#"{"$and":[{"b.c":{"$gt":1}},{"b.c":{"$lt":5}}]}"#);
-        check(r#"{"$not":{"$or":[{"a":1},{"b":{"$gt":2}}]}}"#, r#"{"$and":[{"a":{"$ne":1}},{"b":{"$lte":2}}]}"#);
+        check(
+            r#"{"b":{"c":{"$gt":1,"$lt":5}}}"#,
+            r#"{"$and":[{"b.c":{"$gt":1}},{"b.c":{"$lt":5}}]}"#,
+        );
+        check(
+            r#"{"$not":{"$or":[{"a":1},{"b":{"$gt":2}}]}}"#,
+            r#"{"$and":[{"a":{"$ne":1}},{"b":{"$lte":2}}]}"#,
+        );
         check(r#"{"$nor":[{"a":{"$exists":true}}]}"#, r#"{"$and":[{"a":{"$exists":false}}]}"#);
         check(r#"{"a":{"$eq":{"z":1,"y":2}}}"#, r#"{"a":{"$eq":{"y":2,"z":1}}}"#);
         check(r#"{"a":{"$not":{"$size":1}}}"#, r#"{"a":{"$not":{"$size":1}}}"#);
