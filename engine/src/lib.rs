@@ -1,8 +1,9 @@
 //! Meaning: documents, revisions, attachments, changes and queries on top of a
 //! [`settee_storage::Store`].
 //!
-//! The crate is synchronous, needs no async runtime and knows nothing of HTTP. Its errors are
-//! [`Error`], one variant for each answer of CouchDB's.
+//! The crate is synchronous, needs no async runtime and knows nothing of HTTP. (What the feature
+//! `replication` adds talks to other servers, so it brings both along, and nothing else uses them.) Its
+//! errors are [`Error`], one variant for each answer of CouchDB's.
 //!
 //! * [`document`], [`revision`], [`revtree`]: what a document is and how its revisions are related
 //! * [`json`]: the one JSON of the workspace, reading and writing exactly as CouchDB does
@@ -11,6 +12,7 @@
 //! * [`attachment`]: digests and compression, staging and reading
 //! * [`view`]: map/reduce views and their indexes
 //! * [`sequence`], [`notify`]: update sequences as clients see them, and waiting for the next
+//! * `replication`: keeping two databases in step (feature `replication`)
 //! * [`offline`]: database files without a server: reading, checking, dumping, loading
 //! * [`collation`], [`find`]: order of strings, and selectors
 //! * [`design`], [`javascript`]: design documents, and how their functions run
@@ -32,13 +34,18 @@ pub mod document;
 pub mod error;
 pub mod events;
 pub mod find;
+mod hooks;
 pub mod javascript;
 pub mod json;
+#[cfg(feature = "replication")]
+pub mod multipart;
 pub mod name;
 pub mod notify;
 pub mod offline;
 mod partition;
 pub mod read;
+#[cfg(feature = "replication")]
+pub mod replication;
 pub mod revision;
 pub mod revtree;
 mod securities;
@@ -66,7 +73,7 @@ pub use document::Document;
 pub use error::{Error, Result};
 pub use events::Event;
 pub use notify::Wake;
-pub use read::{FoundDocument, OpenRevs, Reader, RevsDiff, RevsRequest};
+pub use read::{FoundDocument, OpenRevs, ReadHook, Reader, Redaction, RevsDiff, RevsRequest};
 pub use revision::{Rev, RevId};
 pub use revtree::RevTree;
 pub use sequence::Since;

@@ -4,6 +4,7 @@
 //! that were filled independently replicate without conflicts.
 
 mod hash;
+pub(crate) mod term;
 
 use std::{cmp::Ordering, fmt};
 

@@ -8,11 +8,13 @@ use crate::{
     attachment::AttachmentSettings,
     compaction::CompactionQueue,
     events::Events,
+    hooks::Hooks,
     javascript::JsSettings,
+    read::ReadHook,
     securities::Securities,
     tasks::Tasks,
     view::{ViewSettings, background::Background, indexer::Indexer},
-    write::hook::WriteHooks,
+    write::WriteHook,
 };
 
 /// Settings and services that all databases of a folder share.
@@ -25,7 +27,9 @@ pub(crate) struct Shared {
     /// The security objects of databases, open or not.
     pub(crate) securities: Securities,
     /// Rules of the server's own databases.
-    pub(crate) hooks: WriteHooks,
+    pub(crate) write_hooks: Hooks<dyn WriteHook>,
+    /// What of their documents is shown to whom.
+    pub(crate) read_hooks: Hooks<dyn ReadHook>,
     /// Who hears of what happens to databases.
     pub(crate) events: Events,
     /// Which databases are to be compacted.
@@ -48,7 +52,8 @@ impl Shared {
             default_security,
             tasks: Arc::default(),
             securities: Securities::default(),
-            hooks: WriteHooks::default(),
+            write_hooks: Hooks::default(),
+            read_hooks: Hooks::default(),
             events: Events::default(),
             compactions: Arc::default(),
             background: Arc::default(),

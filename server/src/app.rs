@@ -17,6 +17,7 @@ use crate::http::Failure;
 use crate::logging;
 use crate::metrics::Metrics;
 use crate::per_user::PerUser;
+use crate::replicator::Replicator;
 use crate::uuids::Uuids;
 
 /// The name this one node answers to where CouchDB's API names nodes.
@@ -29,6 +30,7 @@ pub struct App {
     accounts: Accounts,
     per_user: Arc<PerUser>,
     global_changes: Arc<GlobalChanges>,
+    replicator: Arc<Replicator>,
     databases: Arc<Databases>,
     uuids: Uuids,
     address: OnceLock<SocketAddr>,
@@ -54,6 +56,7 @@ impl App {
                 Arc::clone(&databases),
                 settings.global_changes,
             )),
+            replicator: Replicator::new(Arc::clone(&databases), &settings),
             settings: ArcSwap::from_pointee(settings),
             accounts: Accounts::new(&config, &databases)?,
             config,
@@ -93,6 +96,11 @@ impl App {
     /// What writes down what happens to databases.
     pub(crate) fn global_changes(&self) -> &Arc<GlobalChanges> {
         &self.global_changes
+    }
+
+    /// What carries out replications.
+    pub fn replicator(&self) -> &Arc<Replicator> {
+        &self.replicator
     }
 
     /// The databases.
@@ -189,6 +197,7 @@ impl App {
         self.accounts.reload(&self.config, &settings);
         self.per_user.configure(auth::users_database(&settings), &settings.accounts.per_user);
         self.global_changes.configure(settings.global_changes);
+        self.replicator.configure(&settings);
         self.databases.set_view_settings(settings.views.clone());
         self.databases.set_compaction_channels(settings.compaction_channels.clone());
         self.settings.store(Arc::new(settings));

@@ -168,7 +168,9 @@ pub fn serve(
         let per_user = tokio::spawn(Arc::clone(app.per_user()).follow(Arc::clone(&app)));
         let events = Arc::clone(app.global_changes()).follow(Arc::clone(&app));
         let events = tokio::spawn(events);
+        let replicator = tokio::spawn(Arc::clone(app.replicator()).run(Arc::clone(&app)));
         server.run(signal()).await;
+        drop(replicator.await);
         drop(per_user.await);
         drop(events.await);
         Ok::<_, Box<dyn Error>>(())

@@ -171,7 +171,8 @@ impl Database {
     /// # Errors
     /// Those of the store.
     pub fn read(self: &Arc<Self>) -> Result<Reader> {
-        Ok(Reader { snapshot: self.store.snapshot()?, database: Arc::clone(self) })
+        let snapshot = self.store.snapshot()?;
+        Ok(Reader { snapshot, database: Arc::clone(self), redaction: None })
     }
 
     /// The text clients see for a sequence of this database.

@@ -23,6 +23,7 @@ use crate::{
     events::{Event, EventListener},
     javascript::JsSettings,
     name,
+    read::ReadHook,
     shared::Shared,
     stores::{DiskStores, ModelStores, Stores},
     tasks::Tasks,
@@ -139,7 +140,13 @@ impl Databases {
     /// Gives the databases whose name, or the last segment of it, is `name` a hook. To be done before
     /// anybody writes there.
     pub fn set_write_hook(&self, name: &str, hook: Arc<dyn WriteHook>) {
-        self.shared.hooks.set(name, hook);
+        self.shared.write_hooks.set(name, hook);
+    }
+
+    /// Decides what readers see of the documents of databases whose name, or the last segment of it, is
+    /// `name`.
+    pub fn set_read_hook(&self, name: &str, hook: Arc<dyn ReadHook>) {
+        self.shared.read_hooks.set(name, hook);
     }
 
     /// Has every event told to this listener from now on; false if there is one already, which stays.

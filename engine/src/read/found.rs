@@ -6,6 +6,8 @@ use base64::{engine::general_purpose::STANDARD, write::EncoderWriter};
 use settee_storage::{BlobRef, Seq, Value};
 
 use super::Reader;
+#[cfg(feature = "replication")]
+use crate::document::{AttachmentSource, Body, Document, IncomingAttachment};
 use crate::{
     attachment::FoundAttachment,
     database::{AttachmentForm, ShowOptions},
@@ -26,6 +28,8 @@ pub struct FoundDocument<'r> {
     /// What the store holds; the body is the end of it.
     stored: Value<'r>,
     body_start: usize,
+    /// The body that is shown in its place.
+    shown: Option<Vec<u8>>,
     meta: Meta,
     attachments: Vec<(AttachmentRecord, AttachmentForm)>,
     encoding_info: bool,
@@ -93,8 +97,8 @@ impl<'r> FoundDocument<'r> {
     pub(crate) fn load(
         reader: &'r Reader,
         id: &'r str,
-        (rev, deleted, body): (Rev, bool, BlobRef),
-        meta: Meta,
+        (mut rev, deleted, body): (Rev, bool, BlobRef),
+        mut meta: Meta,
         show: &ShowOptions,
     ) -> Result<Self> {
         let stored = reader.snapshot.blob(body)?;
@@ -105,6 +109,14 @@ impl<'r> FoundDocument<'r> {
             true => forms(summary.attachments()?, meta.known_until, show),
         };
         let encoding_info = show.att_encoding_info;
+        let shown = reader.shown(id, &rev, stored.get(body_start..).unwrap_or_default())?;
+        let shown = shown.map(|shown| {
+            rev = shown.rev;
+            if let Some(newest) = meta.revisions.first_mut() {
+                newest.clone_from(&rev.id);
+            }
+            shown.body
+        });
         Ok(FoundDocument {
             reader,
             id,
@@ -112,6 +124,7 @@ impl<'r> FoundDocument<'r> {
             deleted,
             stored,
             body_start,
+            shown,
             meta,
             attachments,
             encoding_info,
@@ -129,6 +142,7 @@ impl<'r> FoundDocument<'r> {
             deleted: false,
             stored,
             body_start,
+            shown: None,
             meta: Meta::default(),
             attachments: Vec::new(),
             encoding_info: false,
@@ -153,10 +167,13 @@ impl<'r> FoundDocument<'r> {
         self.deleted
     }
 
-    /// The body as stored: a JSON object without special members.
+    /// The body as stored, or as this reader may see it: a JSON object without special members.
     #[must_use]
     pub fn body(&self) -> &[u8] {
-        self.stored.get(self.body_start..).unwrap_or_default()
+        match &self.shown {
+            Some(shown) => shown,
+            None => self.stored.get(self.body_start..).unwrap_or_default(),
+        }
     }
 
     /// Whether it shows something that can change while the revision stays the same, so that the
@@ -241,6 +258,35 @@ impl<'r> FoundDocument<'r> {
         piece.push(b'"');
         splice::end_attachment(record, self.encoding_info, piece);
         Ok(())
+    }
+
+    /// The revision as a replica takes it, with its history, and the attachments whose bytes have to be
+    /// brought along: those that are to follow.
+    #[cfg(feature = "replication")]
+    pub(crate) fn to_replica(&self) -> (Document, Vec<FoundAttachment>) {
+        let attachments = self.attachments.iter().map(|(record, form)| IncomingAttachment {
+            name: record.name.clone(),
+            content_type: record.content_type.clone(),
+            revpos: Some(record.revpos),
+            source: match form {
+                AttachmentForm::Follows => AttachmentSource::Follows {
+                    length: Some(record.stored_len),
+                    identity_length: Some(record.identity_len),
+                    encoding: record.encoding,
+                    digest: Some(record.digest),
+                },
+                AttachmentForm::Stub | AttachmentForm::Inline => AttachmentSource::Stub,
+            },
+        });
+        let document = Document {
+            id: self.id.to_owned(),
+            rev: Some(self.rev.clone()),
+            history: self.meta.revisions.get(1..).unwrap_or_default().to_vec(),
+            deleted: self.deleted,
+            body: Body::from_stored(self.body().to_vec()),
+            attachments: attachments.collect(),
+        };
+        (document, self.following().collect())
     }
 
     fn open(&self, record: &AttachmentRecord) -> FoundAttachment {

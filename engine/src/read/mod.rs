@@ -5,6 +5,7 @@
 mod diff;
 mod found;
 mod get;
+mod redact;
 
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ pub use diff::{RevsDiff, RevsRequest};
 pub use found::FoundDocument;
 pub(crate) use found::Meta;
 pub use get::OpenRevs;
+pub use redact::{ReadHook, Redaction};
 
 use crate::{
     database::{Database, settings},
@@ -24,6 +26,8 @@ use crate::{
 pub struct Reader {
     pub(crate) database: Arc<Database>,
     pub(crate) snapshot: Arc<dyn Snapshot>,
+    /// How documents are shown, if not as they are.
+    pub(crate) redaction: Option<Arc<dyn Redaction>>,
 }
 
 impl Reader {

@@ -1,9 +1,7 @@
 //! Rules of the server's own databases: a hook sees every document before it is stored in one of them,
 //! whichever way it comes in, and may refuse or change it.
 
-use std::{fmt, sync::Arc};
-
-use parking_lot::RwLock;
+use std::sync::Arc;
 
 use super::WriteMode;
 use crate::{
@@ -11,6 +9,7 @@ use crate::{
     database::{Database, GetOptions},
     document::{DocHead, Document},
     error::{Error, Result},
+    hooks::Hook,
     json::Value,
     name::DocKind,
     revtree::{NodeIndex, RevTree},
@@ -87,32 +86,7 @@ impl<'w> PendingWrite<'w> {
     }
 }
 
-/// The hooks of a folder's databases.
-#[derive(Default)]
-pub(crate) struct WriteHooks(RwLock<Vec<(String, Arc<dyn WriteHook>)>>);
-
-impl fmt::Debug for WriteHooks {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<String> = self.0.read().iter().map(|(name, _)| name.clone()).collect();
-        f.debug_tuple("WriteHooks").field(&names).finish()
-    }
-}
-
-impl WriteHooks {
-    /// Sets the hook of the databases whose name, or its last segment, is `name`.
-    pub(crate) fn set(&self, name: &str, hook: Arc<dyn WriteHook>) {
-        let mut hooks = self.0.write();
-        hooks.retain(|(known, _)| known != name);
-        hooks.push((name.to_owned(), hook));
-    }
-
-    pub(crate) fn of(&self, database: &str) -> Option<Arc<dyn WriteHook>> {
-        let last = database.rsplit('/').next().unwrap_or(database);
-        let hooks = self.0.read();
-        let hook = hooks.iter().find(|(name, _)| name == last || name == database);
-        hook.map(|(_, hook)| Arc::clone(hook))
-    }
-}
+impl Hook for dyn WriteHook {}
 
 /// Whether hooks are asked about documents of this id.
 pub(super) fn concerns(id: &str) -> bool {

@@ -96,7 +96,7 @@ impl Database {
 
     /// What has its say before documents are stored here.
     pub(crate) fn write_hook(&self) -> Option<Arc<dyn WriteHook>> {
-        self.shared.hooks.of(&self.name)
+        self.shared.write_hooks.of(&self.name)
     }
 
     /// The same without blocking: `done` is called with what [`Database::write_as`] would have returned.

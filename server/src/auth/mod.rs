@@ -32,4 +32,5 @@ pub(crate) use accounts::{client_address, now, users_database};
 pub(crate) use first_start::hash_unless_hashed;
 pub use first_start::{FirstAdmin, ensure_admin};
 pub use password::{HashError, StoredPassword};
+pub(crate) use security::{is_admin_by, is_database_admin, is_member_by};
 pub use user::User;

@@ -35,6 +35,21 @@ impl Security {
     }
 }
 
+/// Whether the caller may change the database's settings: administrators of the server, and its own.
+pub(crate) fn is_database_admin(database: &Database, caller: &Caller) -> bool {
+    is_admin_by(&database.security(), caller)
+}
+
+/// Whether the caller may read and write a database with this security object.
+pub(crate) fn is_member_by(security: &str, caller: &Caller) -> bool {
+    caller.is_admin() || Security::parse(security).is_member(caller)
+}
+
+/// Whether the caller may change the settings of a database with this security object.
+pub(crate) fn is_admin_by(security: &str, caller: &Caller) -> bool {
+    caller.is_admin() || Security::parse(security).is_admin(caller)
+}
+
 /// Whether `{"names": […], "roles": […]}` names the user or one of the roles they have.
 fn lists(group: &Value, user: &Caller) -> bool {
     let contains = |list: &str, wanted: &str| {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use settee_engine::{Caller, Database, caller::ADMIN_ROLE};
 
-use super::security::Security;
+use super::security::{Security, is_database_admin};
 use crate::http::Failure;
 
 /// The role that may read metrics.
@@ -90,7 +90,7 @@ impl User {
     /// 401 for anonymous requests, 403 for others.
     pub fn require_database_admin(&self, database: &Database) -> Result<(), Failure> {
         const REASON: &str = "You are not a db or server admin.";
-        allow(self.is_admin() || Security::of(database).is_admin(self), || match self.name() {
+        allow(is_database_admin(database, self), || match self.name() {
             None => Failure::unauthorized(REASON),
             Some(_) => Failure::forbidden(REASON),
         })
@@ -103,7 +103,7 @@ impl User {
     ///
     /// 401, also for those who are logged in.
     pub fn require_maintainer(&self, database: &Database) -> Result<(), Failure> {
-        allow(self.is_admin() || Security::of(database).is_admin(self), || {
+        allow(is_database_admin(database, self), || {
             Failure::unauthorized("You are not a server or db admin.")
         })
     }

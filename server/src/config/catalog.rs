@@ -88,7 +88,12 @@ pub(super) const WITHOUT_EFFECT: &[Section] = &[
     section("ratio_views", "*"),
     section("slack_dbs", "*"),
     section("slack_views", "*"),
-    section("replicator*", "*"),
+    section(
+        "replicator",
+        "cacert_file cert_file db key_file \
+         max_replication_retry_count password priority_coeff socket_options ssl_certificate_max_depth \
+         ssl_cipher_suites usage_coeff valid_socket_options",
+    ),
     section(
         "log",
         "file filter_fields format include_sasl max_message_size strip_last_msg syslog_appid \

@@ -81,6 +81,29 @@ max_objects = 10000
 required_claims = exp
 roles_claim_name = _couchdb.roles
 
+[replicator]
+max_jobs = 500
+interval = 60000
+max_churn = 20
+startup_jitter = 5000
+max_history = 20
+min_backoff = 30000
+max_backoff = 30720000
+health_threshold = 120
+stuck_after = 300000
+update_docs = false
+worker_processes = 4
+worker_batch_size = 500
+http_connections = 20
+connection_timeout = 30000
+retries_per_request = 5
+checkpoint_interval = 30000
+use_checkpoints = true
+use_bulk_get = true
+valid_endpoint_protocols = http, https
+valid_proxy_protocols = http, https, socks5
+verify_ssl_certificates = true
+
 [couch_peruser]
 enable = false
 delete_dbs = false

@@ -10,6 +10,7 @@ use super::cors::CorsSettings;
 use super::layers::{ConfigError, Layers};
 use super::network::NetworkSettings;
 use super::proxy::Proxies;
+use super::replicator::ReplicatorSettings;
 use super::vhosts::Vhosts;
 
 /// Options as they are in effect: read from the text of the configuration whenever it changes.
@@ -155,6 +156,8 @@ pub struct Settings {
     pub browser: BrowserSettings,
     /// Connections, and limits of what they carry.
     pub network: NetworkSettings,
+    /// `[replicator]`.
+    pub replicator: ReplicatorSettings,
     /// `[proxy]`: servers behind this one.
     pub proxies: Proxies,
 }
@@ -311,6 +314,7 @@ impl Settings {
             vhosts: Vhosts::read(layers)?,
             browser: BrowserSettings::read(layers)?,
             network: NetworkSettings::read(layers)?,
+            replicator: ReplicatorSettings::read(layers)?,
             proxies: Proxies::read(layers)?,
         })
     }

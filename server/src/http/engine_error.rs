@@ -5,6 +5,7 @@ use settee_engine::Error;
 use settee_engine::error::Absence;
 use settee_engine::find::FindError;
 use settee_engine::javascript::JsError;
+use settee_engine::multipart::MultipartError;
 
 use super::Failure;
 
@@ -84,6 +85,12 @@ fn from_query(error: &FindError, reason: String) -> Failure {
 impl From<FindError> for Failure {
     fn from(error: FindError) -> Self {
         Self::from(&Error::Find(error))
+    }
+}
+
+impl From<MultipartError> for Failure {
+    fn from(error: MultipartError) -> Self {
+        Self::bad_request(error.to_string())
     }
 }
 

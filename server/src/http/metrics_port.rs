@@ -57,9 +57,10 @@ fn answer(app: &App, request: &hyper::Request<Incoming>) -> hyper::Response<Full
     );
     let (status, text) = match (path, request.method()) {
         (false, _) => (StatusCode::NOT_FOUND, String::new()),
-        (true, &http::Method::GET | &http::Method::HEAD) => {
-            (StatusCode::OK, prometheus::text(app.metrics(), app.started().elapsed()))
-        }
+        (true, &http::Method::GET | &http::Method::HEAD) => (
+            StatusCode::OK,
+            prometheus::text(app.metrics(), &app.replicator().counts(), app.started().elapsed()),
+        ),
         (true, _) => (StatusCode::METHOD_NOT_ALLOWED, String::new()),
     };
     let mut response = hyper::Response::new(Full::from(text));

@@ -33,7 +33,6 @@ mod guard;
 mod jsonp;
 mod method;
 mod metrics_port;
-pub(crate) mod multipart;
 mod path;
 pub mod percent;
 mod query;
@@ -48,6 +47,7 @@ mod tls;
 mod vhost;
 
 pub(crate) use connection::Tunnel;
+pub(crate) use settee_engine::multipart;
 
 pub use body::{Body, MAX_GATHERED_BYTES};
 pub use failure::Failure;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::Metrics;
 use super::histogram::PERCENTILES;
 use super::process::Usage;
+use crate::replicator::ReplicatorCounts;
 
 /// The type of the text.
 pub const CONTENT_TYPE: &str = "text/plain; version=2.0";
@@ -31,7 +32,7 @@ impl Text {
 }
 
 /// All metrics.
-pub fn text(metrics: &Metrics, uptime: Duration) -> String {
+pub fn text(metrics: &Metrics, replicator: &ReplicatorCounts, uptime: Duration) -> String {
     let mut text = Text::default();
     text.single("couchdb_uptime_seconds", "counter", uptime.as_secs());
     text.single("couchdb_httpd_requests_total", "counter", metrics.requests());
@@ -50,6 +51,7 @@ pub fn text(metrics: &Metrics, uptime: Duration) -> String {
     text.single("settee_running_requests", "gauge", metrics.running.get());
     text.single("settee_connections", "gauge", metrics.connections.get());
     text.single("settee_connections_refused_total", "counter", metrics.turned_away.get());
+    self::replicator(replicator, &mut text);
     process(&mut text);
     text.0
 }
@@ -64,6 +66,30 @@ fn request_time(metrics: &Metrics, text: &mut Text) {
     }
     text.line(&format!("{NAME}_sum"), "", summary.sum_ms / 1e3);
     text.line(&format!("{NAME}_count"), "", summary.count);
+}
+
+fn replicator(counts: &ReplicatorCounts, text: &mut Text) {
+    for (name, count) in [
+        ("docs_db_changes", counts.document_changes),
+        ("docs_completed_state_updates", counts.completed_documents),
+        ("docs_failed_state_updates", counts.failed_documents),
+        ("jobs_adds", counts.adds),
+        ("jobs_duplicate_adds", counts.duplicate_adds),
+        ("jobs_removes", counts.removes),
+        ("jobs_starts", counts.starts),
+        ("jobs_stops", counts.stops),
+        ("jobs_crashes", counts.crashes),
+    ] {
+        text.single(&format!("couchdb_couch_replicator_{name}_total"), "counter", count);
+    }
+    for (name, count) in [
+        ("running", counts.running),
+        ("pending", counts.pending),
+        ("crashed", counts.crashed),
+        ("total", counts.total()),
+    ] {
+        text.single(&format!("couchdb_couch_replicator_jobs_{name}"), "gauge", count);
+    }
 }
 
 fn process(text: &mut Text) {
@@ -81,7 +107,7 @@ mod tests {
     fn every_line_is_a_comment_or_a_name_and_a_number() {
         let metrics = Metrics::default();
         metrics.answered("PUT", 201, Duration::from_millis(4), true);
-        let text = text(&metrics, Duration::from_secs(7));
+        let text = text(&metrics, &ReplicatorCounts::default(), Duration::from_secs(7));
         for line in text.lines() {
             let number =
                 line.rsplit_once(' ').is_some_and(|(_, value)| value.parse::<f64>().is_ok());

@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::histogram::{PERCENTILES, Summary, count_f64};
 use super::{Metrics, process::Usage};
+use crate::replicator::ReplicatorCounts;
 
 fn counter(value: u64, desc: &str) -> Value {
     json!({"value": value, "type": "counter", "desc": desc})
@@ -14,7 +15,7 @@ fn gauge(value: u64, desc: &str) -> Value {
 }
 
 /// The whole tree. What isn't counted here isn't in it.
-pub fn tree(metrics: &Metrics) -> Value {
+pub fn tree(metrics: &Metrics, replicator: &ReplicatorCounts) -> Value {
     let method = |(name, count): (&str, u64)| {
         (name.to_owned(), counter(count, &format!("number of HTTP {name} requests")))
     };
@@ -23,7 +24,7 @@ pub fn tree(metrics: &Metrics) -> Value {
     };
     let methods: Map<String, Value> = metrics.by_method().map(method).collect();
     let statuses: Map<String, Value> = metrics.by_status().map(status).collect();
-    json!({"couchdb": {
+    json!({"couch_replicator": self::replicator(replicator), "couchdb": {
         "httpd": {
             "requests": counter(metrics.requests(), "number of HTTP requests"),
             "bulk_requests": counter(metrics.bulk_requests.get(), "number of bulk requests"),
@@ -40,6 +41,30 @@ pub fn tree(metrics: &Metrics) -> Value {
         "request_time": histogram(&metrics.request_time().summary()),
         "open_os_files": gauge(Usage::now().open_files, "number of open files and connections"),
     }})
+}
+
+fn replicator(counts: &ReplicatorCounts) -> Value {
+    json!({
+        "docs": {
+            "db_changes": counter(counts.document_changes, "number of changes in replicator databases"),
+            "completed_state_updates":
+                counter(counts.completed_documents, "number of documents whose replication is done"),
+            "failed_state_updates":
+                counter(counts.failed_documents, "number of documents that can't be replications"),
+        },
+        "jobs": {
+            "adds": counter(counts.adds, "number of jobs added"),
+            "duplicate_adds": counter(counts.duplicate_adds, "number of jobs added again"),
+            "removes": counter(counts.removes, "number of jobs removed"),
+            "starts": counter(counts.starts, "number of jobs started"),
+            "stops": counter(counts.stops, "number of jobs stopped"),
+            "crashes": counter(counts.crashes, "number of jobs crashed"),
+            "running": gauge(counts.running, "number of jobs that run"),
+            "pending": gauge(counts.pending, "number of jobs that wait to run"),
+            "crashed": gauge(counts.crashed, "number of jobs that wait after a crash"),
+            "total": gauge(counts.total(), "number of jobs"),
+        },
+    })
 }
 
 /// The part of the tree at this path; `null` when there is none.
@@ -85,7 +110,8 @@ mod tests {
         let metrics = Metrics::default();
         metrics.answered("GET", 200, Duration::from_millis(4), true);
         metrics.answered("PROPFIND", 405, Duration::from_millis(4), false);
-        let tree = tree(&metrics);
+        let counts = ReplicatorCounts { pending: 2, running: 1, ..ReplicatorCounts::default() };
+        let tree = tree(&metrics, &counts);
         let leaf = |path: &str| {
             let path: Vec<String> = path.split('/').map(str::to_owned).collect();
             at(tree.clone(), &path)
@@ -94,6 +120,7 @@ mod tests {
         assert_eq!(leaf("couchdb/httpd_status_codes/405/type"), "counter");
         assert_eq!(leaf("couchdb/request_time/value/n"), 2);
         assert_eq!(leaf("couchdb/nothing/here"), Value::Null);
+        assert_eq!(leaf("couch_replicator/jobs/total/value"), 3);
         assert_eq!(leaf("couchdb/httpd/aborted_requests/value"), 1);
     }
 }

@@ -6,7 +6,7 @@ use settee_engine::{Database, Namespace};
 
 use super::{
     all_docs, attachment, bulk, changes, database, design, document, find, local, partition, purge,
-    revs, security, users, view,
+    replication_documents, revs, security, users, view,
 };
 use crate::auth::users::is_users_database;
 use crate::http::{Failure, Method, Outcome, Reply, Request};
@@ -24,7 +24,7 @@ pub(super) async fn answer(request: &mut Request, name: &str, rest: &[&[u8]]) ->
         }
         _ => {
             let database = open(request, name, rest)?;
-            refuse_inert_documents(request, name, rest)?;
+            replication_documents::guard(request, &database, rest)?;
             if let Some(reply) = users::guard(request, &database, rest)? {
                 return Ok(reply);
             }
@@ -61,20 +61,6 @@ fn open(request: &Request, name: &str, rest: &[&[u8]]) -> Result<Arc<Database>, 
         _ => request.user().require_member(&database)?,
     }
     Ok(database)
-}
-
-/// Documents of `_replicator` are orders to the server. Storing them without following them would be a
-/// lie, so as long as nobody follows them they are refused.
-fn refuse_inert_documents(request: &Request, name: &str, rest: &[&[u8]]) -> Result<(), Failure> {
-    if name != "_replicator" {
-        return Ok(());
-    }
-    let ordinary = match rest.first().copied() {
-        None | Some(b"_bulk_docs") => true,
-        Some(first) => !first.starts_with(b"_"),
-    };
-    let writes = matches!(request.method, Method::Put | Method::Post | Method::Copy);
-    if ordinary && writes { Err(Failure::not_built("the replicator is")) } else { Ok(()) }
 }
 
 async fn the_database(request: &mut Request, database: &Arc<Database>) -> Outcome {

@@ -20,7 +20,10 @@ mod local;
 mod node;
 mod partition;
 mod purge;
+mod replicate;
+mod replication_documents;
 mod revs;
+mod scheduler;
 mod security;
 mod server;
 mod session;
@@ -95,7 +98,7 @@ async fn server_path(request: &mut Request, first: &[u8], rest: &[&[u8]]) -> Out
             Method::Get => utils::get(request, rest),
             _ => Err(Failure::method_not_allowed("GET,HEAD")),
         },
-        (b"_replicate", []) => server::replicate(request).await,
+        (b"_replicate", []) => replicate::answer(request).await,
         (b"_all_dbs" | b"_dbs_info", _) => lists(request, first, rest).await,
         (b"_node", [name, rest @ ..]) => node::answer(request, name, rest).await,
         (b"_users" | b"_replicator" | b"_global_changes" | b"_dbs" | b"_nodes", rest) => {
@@ -135,7 +138,7 @@ async fn administration(request: &mut Request, first: &[u8], rest: &[&[u8]]) -> 
         (b"_cluster_setup", [], _) => Err(Failure::method_not_allowed("GET,POST")),
         (b"_node", [], _) => Err(Failure::bad_request("Incomplete path to _node request")),
         (b"_reshard", _, _) => Err(server::resharding_disabled()),
-        (b"_scheduler", _, _) => Err(Failure::not_built("the replicator is")),
+        (b"_scheduler", rest, _) => scheduler::answer(request, rest).await,
         (b"_db_updates", [], Method::Get) => changes::db_updates(request).await,
         (b"_db_updates", [], _) => Err(Failure::method_not_allowed("GET")),
         (b"_search_analyze", ..) => Err(server::search_unavailable()),

@@ -91,12 +91,15 @@ fn system(request: &Request) -> Reply {
 fn stats(request: &Request, path: &[&[u8]]) -> Reply {
     let path: Vec<String> =
         path.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect();
-    Reply::value(200, &stats::at(stats::tree(request.app.metrics()), &path))
+    Reply::value(
+        200,
+        &stats::at(stats::tree(request.app.metrics(), &request.app.replicator().counts()), &path),
+    )
 }
 
 /// GET `_prometheus`.
 fn prometheus(app: &App) -> Reply {
-    let text = prometheus::text(app.metrics(), app.started().elapsed());
+    let text = prometheus::text(app.metrics(), &app.replicator().counts(), app.started().elapsed());
     let kind = HeaderValue::from_static(prometheus::CONTENT_TYPE);
     Reply::with_body(200, kind, ReplyBody::Whole(text.into()))
 }

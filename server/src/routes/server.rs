@@ -206,6 +206,7 @@ fn tagged(request: &Request, json: Bytes) -> Reply {
 /// GET `/_active_tasks`: what runs in the background.
 pub(super) fn active_tasks(request: &Request) -> Reply {
     let node = request.app.node_name();
+    request.app.replicator().jobs().refresh_tasks();
     let tasks = request.app.databases().tasks().list().into_iter().map(|task| {
         let mut members = task.members;
         members.insert("node".into(), json!(node));
@@ -228,20 +229,6 @@ pub(super) fn membership(request: &Request) -> Reply {
 /// GET `/_cluster_setup`.
 pub(super) fn cluster_state() -> Reply {
     Reply::value(200, &json!({"state": "single_node_enabled"}))
-}
-
-/// POST `/_replicate`: the request is checked, so that its errors are the right ones, and refused.
-pub(super) async fn replicate(request: &mut Request) -> Outcome {
-    let body = request.body.bytes().await?;
-    if body.is_empty() && request.method == crate::http::Method::Get {
-        return Err(Failure::bad_request("Missing request body"));
-    }
-    request.require_json_type()?;
-    serde_json::from_slice::<Value>(&body).map_err(|_| Failure::invalid_json())?;
-    if request.user().name().is_none() {
-        return Err(Failure::unauthorized("You are not an authenticated user"));
-    }
-    Err(Failure::not_built("the replicator is"))
 }
 
 /// `/_reshard…`: one node has nothing to move.

@@ -10,7 +10,7 @@ use settee_engine::{Error, PendingWrite, Result, WriteHook, WriteMode};
 use super::rules::Write;
 use crate::auth::StoredPassword;
 use crate::auth::password::HASH_MEMBERS;
-use crate::auth::security::Security;
+use crate::auth::security::is_database_admin;
 use crate::config::PasswordPolicy;
 
 /// The member that brings a new password, and is never stored.
@@ -37,7 +37,7 @@ impl UsersHook {
 impl WriteHook for UsersHook {
     fn before_write(&self, write: &PendingWrite<'_>, document: &mut Document) -> Result<()> {
         let caller = write.caller();
-        let by_admin = caller.is_admin() || Security::of(write.database()).is_admin(caller);
+        let by_admin = is_database_admin(write.database(), caller);
         let body = document.body.to_value()?;
         let judged = |previous| Write {
             caller,

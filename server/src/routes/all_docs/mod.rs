@@ -74,7 +74,7 @@ pub(crate) async fn queries(
         let params = defaults.clone().with_members(members)?;
         listings.push(Listing::new(database, namespace, params)?);
     }
-    let reader = database.read()?;
+    let reader = database.read_as(request.user().caller())?;
     stream(request, move |out| several(&reader, &listings, out)).await
 }
 
@@ -95,7 +95,7 @@ async fn one(
     params: Params,
 ) -> Outcome {
     let listing = Listing::new(database, namespace, params)?;
-    let reader = database.read()?;
+    let reader = database.read_as(request.user().caller())?;
     let produce = move |out: &mut BlockingWriter| {
         listing.write(&reader, out)?;
         out.buffer().push(b'\n');

@@ -33,7 +33,8 @@ pub(crate) async fn get(
     name: &str,
 ) -> Outcome {
     let rev = document::rev(&request.query)?;
-    let found = database.read()?.attachment(id, rev.as_ref(), name)?;
+    let reader = database.read_as(request.user().caller())?;
+    let found = reader.attachment(id, rev.as_ref(), name)?;
     let record = found.record();
     let etag = digest::to_base64(&record.digest);
     if request.none_match(&etag) {

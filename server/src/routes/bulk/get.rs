@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::HeaderValue;
 use settee_engine::json::{Value, write_string};
 use settee_engine::{
-    AttachmentForm, Database, Error, FoundDocument, OpenRevs, Reader, Rev, ShowOptions,
+    AttachmentForm, Caller, Database, Error, FoundDocument, OpenRevs, Reader, Rev, ShowOptions,
 };
 
 use crate::http::multipart::writer::{Boundary, PartHead};
@@ -43,6 +43,7 @@ pub(crate) async fn bulk_get(request: &mut Request, database: &Arc<Database>) ->
         latest: request.query.is_true("latest"),
         show: show_options(&request.query)?,
         database: Arc::clone(database),
+        caller: request.user().caller().clone(),
     };
     let multipart = ["multipart/mixed", "multipart/related"]
         .into_iter()
@@ -150,6 +151,7 @@ impl Item {
 /// A whole request.
 struct Bulk {
     database: Arc<Database>,
+    caller: Caller,
     items: Vec<Item>,
     latest: bool,
     show: ShowOptions,
@@ -188,7 +190,7 @@ impl Bulk {
 
     /// `{"results":[{"id":…,"docs":[{"ok":…}]}]}`
     fn write_json(&self, out: &mut BlockingWriter) -> Result<(), Failure> {
-        let reader = self.database.read()?;
+        let reader = self.database.read_as(&self.caller)?;
         out.buffer().extend_from_slice(b"{\"results\":[");
         for (position, item) in self.items.iter().enumerate() {
             if position > 0 {
@@ -231,7 +233,7 @@ impl Bulk {
         boundary: &Boundary,
         out: &mut BlockingWriter,
     ) -> Result<(), Failure> {
-        let reader = self.database.read()?;
+        let reader = self.database.read_as(&self.caller)?;
         out.buffer().extend_from_slice(boundary.open().as_bytes());
         for item in &self.items {
             let results = match self.open(&reader, item) {

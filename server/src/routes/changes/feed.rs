@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use settee_engine::{
-    ChangeRow, ChangeSink, ChangesEnd, ChangesQuery, Database, Subscription, Wake,
+    Caller, ChangeRow, ChangeSink, ChangesEnd, ChangesQuery, Database, Subscription, Wake,
 };
 use tokio::time::Instant;
 
@@ -18,8 +18,8 @@ use super::events::Told;
 use super::params::Feed;
 use super::{BETWEEN_ROWS, OPENING, close};
 use crate::app::App;
-use crate::http::Failure;
 use crate::http::stream::{AsyncWriter, BUFFER_BYTES, ClientGone};
+use crate::http::{Failure, Request};
 
 /// A backlog of at most this many changes is read on the spot; a longer one on a blocking thread.
 const SMALL_BACKLOG: u64 = 16;
@@ -52,6 +52,8 @@ impl From<ClientGone> for Stop {
 /// One feed on its way to one client.
 pub(super) struct Follower {
     app: Arc<App>,
+    /// Who follows.
+    caller: Caller,
     subscription: Subscription,
     feed: Feed,
     told: Told,
@@ -69,7 +71,7 @@ pub(super) struct Follower {
 
 impl Follower {
     pub(super) fn new(
-        app: &Arc<App>,
+        request: &Request,
         database: &Arc<Database>,
         (feed, told): (Feed, Told),
         query: ChangesQuery,
@@ -77,9 +79,19 @@ impl Follower {
         writer: AsyncWriter,
     ) -> Self {
         let end = ChangesEnd { last_seq: query.since, pending: 0, cut: false };
-        let (app, subscription) = (Arc::clone(app), database.subscribe());
-        let active = Instant::now();
-        Self { app, subscription, feed, told, query, pace, writer, end, sent: 0, active }
+        Self {
+            app: Arc::clone(&request.app),
+            caller: request.user().caller().clone(),
+            subscription: database.subscribe(),
+            feed,
+            told,
+            query,
+            pace,
+            writer,
+            end,
+            sent: 0,
+            active: Instant::now(),
+        }
     }
 
     /// Runs to the end of the feed.
@@ -135,7 +147,7 @@ impl Follower {
     /// Reads one buffer of rows. While a long scan finds none, heartbeats are sent.
     async fn step(&mut self) -> Result<Step, Stop> {
         let database = self.app.databases().resume(&self.subscription).map_err(failed)?;
-        let reader = database.read().map_err(failed)?;
+        let reader = database.read_as(&self.caller).map_err(failed)?;
         drop(database);
         let backlog = reader.seq().saturating_sub(self.query.since);
         let small = backlog <= SMALL_BACKLOG && !self.query.descending;

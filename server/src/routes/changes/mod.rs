@@ -111,7 +111,7 @@ async fn normal(
     query: ChangesQuery,
     told: Told,
 ) -> Outcome {
-    let reader = database.read()?;
+    let reader = database.read_as(request.user().caller())?;
     let etag = etag::of_database(database, &reader);
     if request.none_match(&etag) {
         return Ok(Reply::not_modified(&etag));
@@ -176,9 +176,9 @@ fn follow(
         timeout: params.timeout.map_or(longest, |asked| asked.min(longest)),
     };
     if !request.head_only {
-        tokio::spawn(
-            Follower::new(&request.app, database, (params.feed, told), query, pace, writer).run(),
-        );
+        let feed = (params.feed, told);
+        let follower = Follower::new(request, database, feed, query, pace, writer);
+        tokio::spawn(follower.run());
     }
     Ok(match params.feed {
         Feed::EventSource => {

@@ -34,7 +34,7 @@ pub(crate) async fn get(request: &mut Request, database: &Arc<Database>, id: &st
         options.show.attachments = AttachmentForm::Follows;
         options.show.att_encoding_info = true;
     }
-    let reader = database.read()?;
+    let reader = database.read_as(request.user().caller())?;
     let found = reader.get(id, &options)?;
     let etag = (!found.has_meta()).then(|| found.rev().to_string());
     if let Some(etag) = &etag
@@ -161,7 +161,8 @@ pub(crate) async fn copy(request: &mut Request, database: &Arc<Database>, id: &s
     let (target, target_rev) = destination(request)?;
     let given = rev(&request.query)?;
     let source_rev = claimed_rev(request, given.as_ref())?;
-    let mut document = database.read()?.copy(id, source_rev.as_ref(), &target)?;
+    let reader = database.read_as(request.user().caller())?;
+    let mut document = reader.copy(id, source_rev.as_ref(), &target)?;
     document.rev = target_rev;
     let rev = write::one(request, database, document, WriteMode::Interactive).await?;
     Ok(written(request, database, 201, &target, &rev))

@@ -23,9 +23,10 @@ pub(super) async fn get(
     let mut show = show_options(&request.query)?;
     let latest = request.query.is_true("latest");
     let (database, id) = (Arc::clone(database), id.to_owned());
+    let caller = request.user().caller().clone();
     if !request.accepts("multipart/mixed") {
         let produce = move |out: &mut BlockingWriter| {
-            let reader = database.read()?;
+            let reader = database.read_as(&caller)?;
             write_json(reader.open_revs(&id, wanted.as_open_revs(), latest, &show)?, out)
         };
         return Ok(Reply::json_stream(stream::produce(produce).await?));
@@ -36,7 +37,7 @@ pub(super) async fn get(
     let content_type = HeaderValue::from_str(&boundary.content_type("mixed"))
         .map_err(|_| Failure::internal("boundary"))?;
     let produce = move |out: &mut BlockingWriter| {
-        let reader = database.read()?;
+        let reader = database.read_as(&caller)?;
         let results = reader.open_revs(&id, wanted.as_open_revs(), latest, &show)?;
         write_mixed(results, &boundary, out)
     };

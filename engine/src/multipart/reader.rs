@@ -7,8 +7,6 @@
 use bytes::{Buf, Bytes, BytesMut};
 use memchr::memmem;
 
-use crate::http::Failure;
-
 /// The header lines of one part may take this many bytes together.
 const MAX_PART_HEADER_BYTES: usize = 16 * 1024;
 
@@ -17,7 +15,7 @@ const MAX_BOUNDARY_BYTES: usize = 256;
 
 /// What is wrong with a multipart body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum MultipartError {
+pub enum MultipartError {
     /// The content type names no boundary, or one that cannot be used.
     #[error("Invalid or missing multipart boundary.")]
     Boundary,
@@ -32,15 +30,9 @@ pub(crate) enum MultipartError {
     Headers,
 }
 
-impl From<MultipartError> for Failure {
-    fn from(error: MultipartError) -> Self {
-        Self::bad_request(error.to_string())
-    }
-}
-
 /// What the reader found next.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Event {
+pub enum Event {
     /// A part begins.
     Part(PartHeaders),
     /// Some bytes of the part's content; never empty.
@@ -55,19 +47,19 @@ pub(crate) enum Event {
 
 /// The header lines of a part.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct PartHeaders {
+pub struct PartHeaders {
     lines: Vec<(String, String)>,
 }
 
 impl PartHeaders {
     /// The value of a header; names compare without case.
-    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+    pub fn get(&self, name: &str) -> Option<&str> {
         let line = self.lines.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
         line.map(|(_, value)| value.as_str())
     }
 
     /// A parameter of `Content-Disposition`, such as `name` or `filename`.
-    pub(crate) fn disposition(&self, parameter: &str) -> Option<String> {
+    pub fn disposition(&self, parameter: &str) -> Option<String> {
         super::parameter(self.get("content-disposition")?, parameter)
     }
 
@@ -98,7 +90,7 @@ enum State {
 }
 
 /// A multipart body being taken apart.
-pub(crate) struct Reader {
+pub struct Reader {
     /// CRLF, two dashes and the boundary.
     delimiter: memmem::Finder<'static>,
     buffer: BytesMut,
@@ -108,7 +100,7 @@ pub(crate) struct Reader {
 
 impl Reader {
     /// A reader for a body of the given content type, which must carry the boundary.
-    pub(crate) fn new(content_type: &str) -> Result<Self, MultipartError> {
+    pub fn new(content_type: &str) -> Result<Self, MultipartError> {
         let boundary = super::parameter(content_type, "boundary").unwrap_or_default();
         if boundary.is_empty() || boundary.len() > MAX_BOUNDARY_BYTES {
             return Err(MultipartError::Boundary);
@@ -124,17 +116,17 @@ impl Reader {
     }
 
     /// Hands in the next bytes of the body.
-    pub(crate) fn push(&mut self, bytes: &[u8]) {
+    pub fn push(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
     }
 
     /// Says that the body is complete: from now on, missing bytes are an error.
-    pub(crate) fn finish(&mut self) {
+    pub fn finish(&mut self) {
         self.ended = true;
     }
 
     /// The next event. After [`Event::NeedMore`], call [`Reader::push`] or [`Reader::finish`].
-    pub(crate) fn event(&mut self) -> Result<Event, MultipartError> {
+    pub fn event(&mut self) -> Result<Event, MultipartError> {
         loop {
             let event = match self.state {
                 State::Preamble => self.preamble(),

@@ -8,11 +8,11 @@ use std::fmt::Write as _;
 
 /// A boundary no content can have foreseen: 128 random bits in hexadecimal.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Boundary(String);
+pub struct Boundary(String);
 
 impl Boundary {
     /// Wraps 16 bytes, which must be random and fresh for each body.
-    pub(crate) fn new(random: [u8; 16]) -> Self {
+    pub fn new(random: [u8; 16]) -> Self {
         let mut text = String::with_capacity(32);
         for byte in random {
             // Writing to a string cannot fail.
@@ -22,37 +22,37 @@ impl Boundary {
     }
 
     /// The content type of the whole: `multipart/<subtype>; boundary="…"`.
-    pub(crate) fn content_type(&self, subtype: &str) -> String {
+    pub fn content_type(&self, subtype: &str) -> String {
         format!("multipart/{subtype}; boundary=\"{}\"", self.0)
     }
 
     /// The delimiter before the first part.
-    pub(crate) fn open(&self) -> String {
+    pub fn open(&self) -> String {
         format!("--{}", self.0)
     }
 
     /// The delimiter after a part's content.
-    pub(crate) fn next(&self) -> String {
+    pub fn next(&self) -> String {
         format!("\r\n--{}", self.0)
     }
 
     /// What makes of the last delimiter the closing one.
-    pub(crate) const CLOSE: &'static str = "--";
+    pub const CLOSE: &'static str = "--";
 }
 
 /// The headers of a part, from the end of the delimiter line to the blank line.
 #[derive(Debug, Default)]
-pub(crate) struct PartHead(String);
+pub struct PartHead(String);
 
 impl PartHead {
     /// No headers yet.
-    pub(crate) fn new() -> Self {
+    pub fn new() -> Self {
         Self::default()
     }
 
     /// Adds a header line. The value is cut at the first line break: stored content types and names
     /// come from clients, and none may add lines of its own.
-    pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
+    pub fn header(mut self, name: &str, value: &str) -> Self {
         let value = value.split(['\r', '\n']).next().unwrap_or_default();
         self.0.push_str("\r\n");
         self.0.push_str(name);
@@ -62,14 +62,14 @@ impl PartHead {
     }
 
     /// The text that stands between the delimiter and the content.
-    pub(crate) fn finish(mut self) -> String {
+    pub fn finish(mut self) -> String {
         self.0.push_str("\r\n\r\n");
         self.0
     }
 }
 
 /// The head of the part that carries an attachment in `multipart/related`.
-pub(crate) fn attachment_head(
+pub fn attachment_head(
     name: &str,
     content_type: &str,
     length: u64,

@@ -3,13 +3,17 @@
 //! [`reader`] takes bodies apart as they arrive (`multipart/related` on PUT of a document,
 //! `multipart/form-data` on POST); [`writer`] lays out the answers (`multipart/related`, `mixed` and
 //! `byteranges`) with the exact bytes CouchDB's clients know. Neither knows documents or HTTP
-//! requests: they turn bytes into parts and parts into bytes.
+//! requests: they turn bytes into parts and parts into bytes. A replication reads and writes such bodies as
+//! the server does.
 
-pub(crate) mod reader;
-pub(crate) mod writer;
+pub mod reader;
+pub mod writer;
+
+pub use reader::{Event, MultipartError, PartHeaders, Reader};
+pub use writer::{Boundary, PartHead, attachment_head};
 
 /// A parameter of a header such as `multipart/related; boundary="x"`; names compare without case.
-pub(crate) fn parameter(header: &str, name: &str) -> Option<String> {
+pub fn parameter(header: &str, name: &str) -> Option<String> {
     let mut rest = header.split_once(';')?.1;
     loop {
         let (key, after) = rest.split_once('=')?;
