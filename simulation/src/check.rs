@@ -28,10 +28,15 @@ impl Stop {
 
     /// What an error of the engine is, in a database without damage.
     pub(crate) fn of(error: Error) -> Stop {
-        match error {
+        let mut innermost = &error;
+        while let Error::Shared(inner) = innermost {
+            innermost = inner;
+        }
+        match innermost {
             Error::Storage(
                 StoreError::Io { .. }
                 | StoreError::Full { .. }
+                | StoreError::NoRoom { .. }
                 | StoreError::Poisoned { .. }
                 | StoreError::Closed,
             ) => Stop::Trouble(error),
@@ -39,7 +44,7 @@ impl Stop {
             | Error::Storage(StoreError::Corrupt { .. } | StoreError::Format { .. }) => {
                 Stop::Damage(error)
             }
-            error => Stop::Wrong(error.to_string()),
+            _ => Stop::Wrong(error.to_string()),
         }
     }
 }

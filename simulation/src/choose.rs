@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use settee_storage::disk::sim::Random;
 
-use crate::model::{Attachment, Base, Change, Db, Doc, DocWrite, RevKey};
+use crate::{
+    model::{Attachment, Base, Change, Db, Doc, DocWrite, RevKey},
+    views::{DESIGN, design_body},
+};
 
 const SECURITY: [&str; 3] = [
     r#"{"members":{"roles":["_admin"]},"admins":{"roles":["_admin"]}}"#,
@@ -22,12 +25,14 @@ pub(crate) struct Chooser<'c> {
     pub(crate) documents: u64,
     /// Attachments of several chunks may occur.
     pub(crate) large: bool,
+    /// Design documents have views in JavaScript.
+    pub(crate) javascript: bool,
 }
 
 impl Chooser<'_> {
     fn id(&mut self) -> String {
         match self.random.below(self.documents) {
-            0 => "_design/d".into(),
+            0 => DESIGN.into(),
             1 => "ä \"quoted\"".into(),
             number => format!("doc{number}"),
         }
@@ -46,7 +51,10 @@ impl Chooser<'_> {
     }
 
     fn write(&mut self, id: String, base: Base, deleted: bool) -> DocWrite {
-        let body = self.body();
+        let mut body = self.body();
+        if self.javascript && id == DESIGN {
+            body = design_body(*self.bodies).into();
+        }
         let (stubs, fresh, staged) = (Vec::new(), Vec::new(), false);
         DocWrite { id, base, deleted, body, stubs, fresh, staged }
     }

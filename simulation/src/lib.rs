@@ -1,15 +1,17 @@
 //! The real store and engine on a disk that fails, from a seed.
 //!
-//! A run is decided by its seed alone: which databases come and go, what is written to them and how
-//! they are closed, when the power goes and what the disk then makes of what was not synced, which
-//! operations fail. After each recovery, and in between, everything the engine shows is compared with
-//! a model: every acknowledged change is there, no other one is half there, sequences are dense, both
-//! indexes and the counts agree, bodies and attachments are right, and snapshots that are held show
-//! what they showed.
+//! A run is decided by its seed alone: which databases come and go, what is written to them, when they are
+//! compacted and what is written meanwhile, which views are asked for, how everything is closed, when the
+//! power goes and what the disk then makes of what was not synced, which operations fail. After each
+//! recovery, and in between, everything the engine shows is compared with a model: every acknowledged
+//! change is there, no other one is half there, sequences are dense, both indexes and the counts agree,
+//! bodies and attachments are right, views show what a recomputation of all documents gives, and snapshots
+//! and views that are held show what they showed.
 //!
 //! * `plan`: what a seed decides once (which operations, how often, what fails)
 //! * `choose`: making up changes; `perform`: carrying them out
 //! * `model`: what must be there; `check`: comparing
+//! * `views`: what views must show, recomputed from the model
 //! * `run`: lives of processes on one disk; `mutant`: bugs planted on purpose
 //!
 //! What must not live here: anything that decides by time, by threads or by the order of a hash map.
@@ -22,6 +24,7 @@ mod perform;
 mod plan;
 mod report;
 mod run;
+mod views;
 
 use std::{
     cell::RefCell,

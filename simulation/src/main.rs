@@ -26,7 +26,7 @@ struct Arguments {
     /// Prints what happens, line by line.
     #[arg(long)]
     trace: bool,
-    /// Plants a bug, to see it found: skip-sync, skip-folder-sync, skip-cut, wrong-read, short-write.
+    /// Plants a bug, to see it found: skip-sync, skip-folder-sync, skip-cut, wrong-read, short-write, lost-row.
     #[arg(long, value_parser = parse_mutant)]
     plant: Option<Mutant>,
     /// Goes on after failures, up to this many.

@@ -25,15 +25,18 @@ pub enum Mutant {
     WrongRead,
     /// Every fiftieth write ends early and says it did not.
     ShortWrite,
+    /// Some documents are left out of an index.
+    LostRow,
 }
 
 /// All of them with their names on the command line.
-pub const MUTANTS: [(&str, Mutant); 5] = [
+pub const MUTANTS: [(&str, Mutant); 6] = [
     ("skip-sync", Mutant::SkipSync),
     ("skip-folder-sync", Mutant::SkipFolderSync),
     ("skip-cut", Mutant::SkipCut),
     ("wrong-read", Mutant::WrongRead),
     ("short-write", Mutant::ShortWrite),
+    ("lost-row", Mutant::LostRow),
 ];
 
 /// The disk as the store sees it.

@@ -28,13 +28,26 @@ pub(crate) enum Answer {
 /// Pieces in which attachments are written ahead, in bytes.
 const PIECE_BYTES: usize = 100_000;
 
+/// Documents as a client would send them, with what was written ahead for them.
+pub(crate) type Prepared = (Vec<Document>, WriteMode);
+
+/// Makes what a write sends, attachments that are to be written ahead included.
+pub(crate) fn prepare(db: &Arc<Database>, writes: &[DocWrite]) -> Result<Prepared, Stop> {
+    let replicated = writes.iter().any(|write| matches!(write.base, Base::History(_)));
+    let mode = if replicated { WriteMode::Replicated } else { WriteMode::Interactive };
+    let docs = writes.iter().map(|write| document(db, write)).collect::<Result<_, _>>()?;
+    Ok((docs, mode))
+}
+
+/// Sends it.
+pub(crate) fn perform_prepared(db: &Arc<Database>, (docs, mode): Prepared) -> Result<Answer, Stop> {
+    answer(db.write(docs, mode))
+}
+
 /// Carries a change out and waits for its answer.
 pub(crate) fn perform(db: &Arc<Database>, change: &Change) -> Result<Answer, Stop> {
     match change {
-        Change::Write(writes) => {
-            let (docs, mode) = documents(db, writes)?;
-            answer(db.write(docs, mode))
-        }
+        Change::Write(writes) => perform_prepared(db, prepare(db, writes)?),
         Change::Purge(requests) => {
             let request = |(id, revs): &(String, Vec<RevKey>)| PurgeRequest {
                 id: id.clone(),
@@ -64,7 +77,7 @@ pub(crate) fn perform_group(
     answers.lock().resize_with(group.len(), || None);
     let mut prepared = Vec::new();
     for writes in group {
-        prepared.push(documents(db, writes)?);
+        prepared.push(prepare(db, writes)?);
     }
     let mut leaders = Vec::new();
     for (at, (docs, mode)) in prepared.into_iter().enumerate() {
@@ -92,13 +105,6 @@ fn answer(results: Result<WriteResults, Error>) -> Result<Answer, Stop> {
     };
     let results = results.map_err(Stop::of)?.into_iter().map(each);
     results.collect::<Result<_, _>>().map(Answer::Written)
-}
-
-fn documents(db: &Arc<Database>, writes: &[DocWrite]) -> Result<(Vec<Document>, WriteMode), Stop> {
-    let replicated = writes.iter().any(|write| matches!(write.base, Base::History(_)));
-    let mode = if replicated { WriteMode::Replicated } else { WriteMode::Interactive };
-    let docs = writes.iter().map(|write| document(db, write)).collect::<Result<_, _>>()?;
-    Ok((docs, mode))
 }
 
 /// The document as a client would send it.

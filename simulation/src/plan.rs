@@ -28,6 +28,14 @@ pub(crate) enum Kind {
     Setting,
     /// A checkpoint.
     Checkpoint,
+    /// A compaction, with other steps meanwhile.
+    Compact,
+    /// A query of a view, mostly after bringing it up to date.
+    View,
+    /// Indexes rewritten.
+    CompactViews,
+    /// Indexes removed that no design document defines.
+    CleanUpViews,
     /// A snapshot to be held.
     Hold,
     /// A look at a held snapshot, after which it may be let go.
@@ -41,7 +49,7 @@ pub(crate) enum Kind {
 }
 
 /// Kinds with their usual weights.
-const USUAL: [(Kind, u64); 14] = [
+const USUAL: [(Kind, u64); 18] = [
     (Kind::Single, 12),
     (Kind::Bulk, 5),
     (Kind::Replicate, 5),
@@ -51,6 +59,10 @@ const USUAL: [(Kind, u64); 14] = [
     (Kind::Purge, 2),
     (Kind::Setting, 2),
     (Kind::Checkpoint, 2),
+    (Kind::Compact, 2),
+    (Kind::View, 5),
+    (Kind::CompactViews, 1),
+    (Kind::CleanUpViews, 1),
     (Kind::Hold, 2),
     (Kind::Release, 3),
     (Kind::Create, 2),
@@ -58,8 +70,10 @@ const USUAL: [(Kind, u64); 14] = [
     (Kind::Look, 1),
 ];
 
-/// Faults that can be planned for single operations.
-pub(crate) const FAULTS: [(Operation, Fault); 19] = [
+/// Faults that can be planned for single operations. That a file cannot be cut is none of them, because
+/// after a failed sync that is more than can be survived: nothing is left to tell what never reached the
+/// disk.
+pub(crate) const FAULTS: [(Operation, Fault); 18] = [
     (Operation::Write, Fault::Error),
     (Operation::Write, Fault::Full),
     (Operation::Write, Fault::Short),
@@ -71,7 +85,6 @@ pub(crate) const FAULTS: [(Operation, Fault); 19] = [
     (Operation::Sync, Fault::DropDirty),
     (Operation::Sync, Fault::DropDirty),
     (Operation::Sync, Fault::DropDirty),
-    (Operation::SetLen, Fault::Error),
     (Operation::Read, Fault::Error),
     (Operation::Read, Fault::Short),
     (Operation::Open, Fault::Error),
@@ -98,10 +111,16 @@ pub(crate) struct Plan {
     pub(crate) power: u64,
     /// How often (of 8) single operations of the disk fail during a life.
     pub(crate) faults: u64,
+    /// How often (of 8) a file cannot be cut, and nothing else fails.
+    pub(crate) cuts: u64,
     /// How often (of 8) the disk is full for a while.
     pub(crate) full: u64,
     /// How often (of 8) something fails while everything is opened.
     pub(crate) opening: u64,
+    /// How often (of 64) a compaction is told to stop when it asks.
+    pub(crate) cancels: u64,
+    /// The design document has a view in JavaScript.
+    pub(crate) javascript: bool,
     /// Bits are flipped at the end.
     pub(crate) flips: bool,
     /// Attachments of several chunks occur.
@@ -129,8 +148,11 @@ impl Plan {
             documents: [2, 4, 10][random.index(3)],
             power: rate(random),
             faults: rate(random),
+            cuts: rate(random) / 4,
             full: rate(random) / 2,
             opening: rate(random),
+            cancels: rate(random) / 2,
+            javascript: random.below(12) == 0,
             flips: random.chance(2),
             large: random.below(40) == 0,
             store: StoreOptions {
@@ -139,17 +161,18 @@ impl Plan {
                 max_prepare_bytes: [0, 4096, 8192][random.index(3)],
                 read_by: ReadBy::Pread,
                 cache_bytes: [0, 4096, 1 << 20][random.index(3)],
-                identity: Some([7; 32]),
+                identity: None,
                 compact_pause_bytes: [0, 4096, 1 << 20][random.index(3)],
             },
             open_databases: 1 + random.index(3),
         }
     }
 
-    pub(crate) fn engine_options(&self) -> EngineOptions {
+    /// What a process opens its databases with. Those it creates must not be taken for those of another one.
+    pub(crate) fn engine_options(&self, life: u8) -> EngineOptions {
         EngineOptions {
             open_databases: self.open_databases,
-            store: self.store,
+            store: StoreOptions { identity: Some([life; 32]), ..self.store },
             ..EngineOptions::default()
         }
     }

@@ -37,6 +37,12 @@ pub struct Stats {
     pub kills: u64,
     /// Processes ended in order.
     pub closings: u64,
+    /// Compactions that came to their end.
+    pub compactions: u64,
+    /// Compactions that were told to stop.
+    pub cancelled: u64,
+    /// Views compared with a recomputation.
+    pub views: u64,
     /// Operations that a failing disk made fail.
     pub troubles: u64,
     /// Whole databases compared with the model.
@@ -53,6 +59,9 @@ impl std::ops::AddAssign for Stats {
         self.crashes += other.crashes;
         self.kills += other.kills;
         self.closings += other.closings;
+        self.compactions += other.compactions;
+        self.cancelled += other.cancelled;
+        self.views += other.views;
         self.troubles += other.troubles;
         self.comparisons += other.comparisons;
         self.snapshots += other.snapshots;
@@ -64,15 +73,18 @@ impl fmt::Display for Stats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} steps, {} power cuts, {} kills, {} closings, {} failed operations, {} databases and \
-             {} snapshots compared, damage noticed {} times",
+            "{} steps, {} compactions and {} cancelled ones, {} power cuts, {} kills, {} closings, {} failed \
+             operations, {} databases, {} snapshots and {} views compared, damage noticed {} times",
             self.steps,
+            self.compactions,
+            self.cancelled,
             self.crashes,
             self.kills,
             self.closings,
             self.troubles,
             self.comparisons,
             self.snapshots,
+            self.views,
             self.damage_noticed
         )
     }

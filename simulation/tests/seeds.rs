@@ -38,6 +38,8 @@ fn nothing_is_lost_made_up_or_half_there() {
     });
     for (what, count) in [
         ("steps", stats.steps),
+        ("compactions", stats.compactions),
+        ("views", stats.views),
         ("crashes", stats.crashes),
         ("kills", stats.kills),
         ("closings", stats.closings),

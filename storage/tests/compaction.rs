@@ -17,7 +17,10 @@ use std::{
 use common::{Act, Model, Random, Rewriter, bytes, check_stream, compact, write_stream};
 use settee_storage::{
     DocWeight, Error, FileStore, Options, Phase, Result, Store, StreamRef, Transaction,
-    disk::{Disk, MemoryDisk, OpenMode, RealDisk, SimDisk},
+    disk::{
+        Disk, MemoryDisk, OpenMode, RealDisk, SimDisk,
+        sim::{Fault, Operation},
+    },
     share, update,
 };
 
@@ -283,6 +286,26 @@ fn a_cancelled_compaction_leaves_nothing() {
     phases.dedup();
     let expected = [Phase::Documents, Phase::Keys, Phase::BySequence, Phase::ById, Phase::Keys];
     assert_eq!(phases[..5], expected);
+}
+
+/// Regression 2, found by seed 415 of the simulation: the compaction missed the upload that a failed sync had
+/// cut off, and called the file damaged.
+#[test]
+fn a_file_that_was_given_up_meanwhile_is_not_called_damaged() {
+    let disk = SimDisk::new();
+    let store: Arc<dyn Store> = create(&disk);
+    fill(&store, &mut Model::default(), 1, 20);
+    let uploads = std::cell::RefCell::new(Vec::new());
+    let outcome = store.compact(&mut Rewriter, &|_| {
+        if uploads.borrow().is_empty() {
+            let upload = write_stream(&store, &bytes(4, 3000), &mut Random(1)).unwrap();
+            uploads.borrow_mut().push(upload);
+            disk.fail(Operation::Sync, 1, Fault::Error);
+            assert!(update(&store, |edit| edit.put_local(b"x", b"y")).is_err());
+        }
+        true
+    });
+    assert!(matches!(outcome, Err(Error::Poisoned { .. })), "{outcome:?}");
 }
 
 #[test]

@@ -41,8 +41,13 @@ impl Database {
         self.compact_while(&|| true)
     }
 
-    /// The same, as long as `go_on` says so.
-    pub(crate) fn compact_while(&self, go_on: &dyn Fn() -> bool) -> Result<Compacted> {
+    /// The same, as long as `go_on` says so. It is asked every few hundred documents and between the chunks of a
+    /// long attachment, on this thread, and may itself read and write the database meanwhile. Told to stop,
+    /// the compaction ends with [`settee_storage::Error::Cancelled`].
+    ///
+    /// # Errors
+    /// As [`Database::compact`].
+    pub fn compact_while(&self, go_on: &dyn Fn() -> bool) -> Result<Compacted> {
         let task = self.shared.tasks.begin(TASK, self.first_members());
         let mut rewriter = Rewriter::default();
         let watch = |progress| {

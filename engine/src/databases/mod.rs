@@ -9,7 +9,14 @@ mod catalog;
 mod range;
 mod slots;
 
-use std::{fmt, path::PathBuf, sync::Arc};
+use std::{
+    fmt,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use settee_storage::disk::Disk;
 
@@ -46,7 +53,8 @@ pub struct Options {
     /// Compression and limits of attachments.
     pub attachments: AttachmentSettings,
     /// How their files are written and read. With a fixed [`settee_storage::Options::identity`] new
-    /// databases are all alike, so that runs can be repeated exactly; only tests want that.
+    /// databases get identities that follow from it and from how many were created before, so that runs can
+    /// be repeated exactly; only tests want that.
     pub store: settee_storage::Options,
 }
 
@@ -68,6 +76,8 @@ pub struct Databases {
     slots: Slots,
     /// See [`Options::store`].
     fixed_identity: Option<[u8; 32]>,
+    /// How many databases were created.
+    created: AtomicU64,
     shared: Arc<Shared>,
 }
 
@@ -109,6 +119,7 @@ impl Databases {
             catalog: Catalog::default(),
             slots: Slots::new(options.open_databases),
             fixed_identity: options.store.identity,
+            created: AtomicU64::new(0),
             shared: Shared::new(options.default_security.into(), options.attachments),
         });
         let weak = Arc::downgrade(&databases);
@@ -182,9 +193,8 @@ impl Databases {
             if open.is_some() || self.stores.exists(name)? {
                 return Err(Error::DatabaseExists);
             }
-            self.stores.create(name, &mut |store| {
-                Database::establish(store, props, self.fixed_identity)
-            })?;
+            let identity = self.next_identity();
+            self.stores.create(name, &mut |store| Database::establish(store, props, identity))?;
             self.catalog.note(name, true);
             // Waits for a database whose file was taken away are not waits for this one.
             self.end_waits(name);
@@ -299,6 +309,15 @@ impl Databases {
             outcome = outcome.and(checkpointed);
         }
         outcome
+    }
+
+    /// What the next database is to be told by, if that is not left to chance. An index is known by it, so no two
+    /// databases may have the same.
+    fn next_identity(&self) -> Option<[u8; 32]> {
+        let number = self.created.fetch_add(1, Ordering::Relaxed).to_le_bytes();
+        let mut identity = self.fixed_identity?;
+        identity.iter_mut().zip(number).for_each(|(byte, number)| *byte ^= number);
+        Some(identity)
     }
 
     /// Asks the disk, and notes what it said. The caller holds the database's slot, or it might note what

@@ -38,7 +38,9 @@ impl Background {
     /// Says that a database was written to. It is listed at most once.
     pub(crate) fn touched(self: &Arc<Self>, database: &Arc<Database>) {
         let views = &database.views;
-        if !views.has_designs.load(Ordering::Relaxed) || views.behind.swap(true, Ordering::Relaxed)
+        if !views.has_designs.load(Ordering::Relaxed)
+            || !database.shared.view_settings().background
+            || views.behind.swap(true, Ordering::Relaxed)
         {
             return;
         }

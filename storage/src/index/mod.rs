@@ -245,9 +245,13 @@ impl IndexFile {
     /// Those of the disk.
     pub fn sync(&self) -> Result<()> {
         let (end, chain) = self.writer.lock().position();
-        self.file.sync_data().map_err(|source| io_error("sync", &self.path, source))?;
-        self.writer.lock().synced(end, chain);
-        Ok(())
+        let synced = self.file.sync_data();
+        let mut writer = self.writer.lock();
+        match synced {
+            Ok(()) => writer.synced(end, chain),
+            Err(_) => writer.sync_failed(),
+        }
+        synced.map_err(|source| io_error("sync", &self.path, source))
     }
 }
 

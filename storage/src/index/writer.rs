@@ -35,12 +35,14 @@ pub(super) struct Writer {
     record_at: u64,
     /// Everything before this offset is durable, and the chain there.
     durable: (u64, Chain),
+    /// A sync failed. What it lost is not written by any later one, so nothing counts as durable any more.
+    lost: bool,
     frame: FrameBuffer,
 }
 
 impl Writer {
     pub(super) fn new(end: u64, chain: Chain, record_at: u64, durable: (u64, Chain)) -> Self {
-        Writer { end, chain, record_at, durable, frame: FrameBuffer::new() }
+        Writer { end, chain, record_at, durable, lost: false, frame: FrameBuffer::new() }
     }
 
     pub(super) fn position(&self) -> (u64, Chain) {
@@ -49,14 +51,19 @@ impl Writer {
 
     /// Whether so much was appended since the last sync that the next one is due.
     pub(super) fn wants_sync(&self) -> bool {
-        self.end.saturating_sub(self.durable.0) >= SYNC_AFTER_BYTES
+        !self.lost && self.end.saturating_sub(self.durable.0) >= SYNC_AFTER_BYTES
     }
 
     /// Notes that everything before `end` is durable.
     pub(super) fn synced(&mut self, end: u64, chain: Chain) {
-        if end > self.durable.0 {
+        if end > self.durable.0 && !self.lost {
             self.durable = (end, chain);
         }
+    }
+
+    /// Notes that nobody knows what of the file is on the disk.
+    pub(super) fn sync_failed(&mut self) {
+        self.lost = true;
     }
 }
 

@@ -50,13 +50,17 @@ impl FileStore {
         watch: Watch<'_>,
     ) -> Result<Compacted> {
         let Some(_one_at_a_time) = self.compacting.try_lock() else {
-            return Err(Error::Busy { path: self.path.to_path_buf() });
+            // Who closes the store takes the lock, too.
+            return Err(match self.is_closed() {
+                true => Error::Closed,
+                false => Error::Busy { path: self.path.to_path_buf() },
+            });
         };
         let old = self.generation();
         self.check_room(&old)?;
         let bytes_before = old.tail.end();
-        let mut run = Run::begin(self, old, job, watch)?;
-        let rounds = run.finish()?;
+        let mut run = Run::begin(self, Arc::clone(&old), job, watch)?;
+        let rounds = run.finish().map_err(|error| unless_given_up(&old, error))?;
         let bytes_after = self.generation().tail.end();
         Ok(Compacted { bytes_before, bytes_after, changes: run.done, rounds })
     }
@@ -74,6 +78,14 @@ impl FileStore {
             return Err(Error::NoRoom { path: self.path.to_path_buf(), needed, free });
         }
         Ok(())
+    }
+}
+
+/// Giving a file up cuts off what was not durable. What then refers to nothing is not damage.
+fn unless_given_up(old: &Generation, error: Error) -> Error {
+    match (&error, old.tail.check()) {
+        (Error::Corrupt { .. }, Err(given_up)) => given_up,
+        _ => error,
     }
 }
 
