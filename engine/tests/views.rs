@@ -195,16 +195,34 @@ fn group_key(key: &Value, params: &QueryParams) -> Value {
     }
 }
 
-fn naive_reduce(all: &[Row], params: &QueryParams, reduce: &dyn Fn(&[Row]) -> String) -> Answer {
-    let (selected, _) = naive_selection(all, params);
+fn naive_groups(all: &[Row], params: &QueryParams) -> Vec<(Value, Vec<Row>)> {
     let mut groups: Vec<(Value, Vec<Row>)> = Vec::new();
-    for row in selected {
+    // A key that is asked for twice is answered twice.
+    if let ViewSelection::Keys(keys) = &params.selection
+        && keys.len() > 1
+    {
+        let one = |key: &Vec<u8>| {
+            let selection = ViewSelection::Keys(vec![key.clone()]);
+            naive_groups(all, &QueryParams { selection, ..params.clone() })
+        };
+        let mut each: Vec<_> = keys.iter().map(one).collect();
+        if params.descending {
+            each.reverse();
+        }
+        return each.into_iter().flatten().collect();
+    }
+    for row in naive_selection(all, params).0 {
         let key = group_key(&row.key, params);
         match groups.last_mut() {
             Some((last, rows)) if compare(last, &key).is_eq() => rows.push(row),
             _ => groups.push((key, vec![row])),
         }
     }
+    groups
+}
+
+fn naive_reduce(all: &[Row], params: &QueryParams, reduce: &dyn Fn(&[Row]) -> String) -> Answer {
+    let groups = naive_groups(all, params);
     let limit = params.limit.map_or(usize::MAX, |limit| limit as usize);
     let rows = groups.into_iter().skip(params.skip as usize).take(limit).map(|(key, mut rows)| {
         if params.descending {
