@@ -167,7 +167,12 @@ pub fn serve(
         announce(app.address(), tls, metrics, first_admin.as_ref())?;
         let per_user = tokio::spawn(Arc::clone(app.per_user()).follow(Arc::clone(&app)));
         let replicator = tokio::spawn(Arc::clone(app.replicator()).run(Arc::clone(&app)));
-        server.run(signal()).await;
+        // Replications between this server and itself write their last checkpoints over HTTP.
+        let ending = async {
+            signal().await;
+            app.replicator().stop().await;
+        };
+        server.run(ending).await;
         drop(replicator.await);
         drop(per_user.await);
         Ok::<_, Box<dyn Error>>(())
