@@ -3,11 +3,12 @@
 
 mod support;
 
-use std::sync::Arc;
+use std::{ops::ControlFlow, sync::Arc};
 
 use settee_engine::{
-    Caller, Document, Error, GetOptions, PendingWrite, Props, Result, WriteHook, WriteMode,
-    document::Body,
+    AllDocsHead, AllDocsQuery, Caller, ChangeRow, ChangesQuery, Database, Document, Error,
+    GetOptions, PendingWrite, Props, ReadHook, Redaction, Result, RowSink, ShowOptions, WriteHook,
+    WriteMode, document::Body, json::Value,
 };
 use support::{databases, doc};
 
@@ -106,4 +107,79 @@ fn hooks_belong_to_the_last_segment_of_a_name() {
             database.write(vec![doc(r#"{"_id":"x","refuse":1}"#)], WriteMode::Interactive);
         assert_eq!(results.unwrap()[0].is_err(), hooked, "{name}");
     }
+}
+
+/// Shows a body without its `secret`, unless the reader is anna.
+struct Discreet;
+
+impl ReadHook for Discreet {
+    fn redaction(&self, _: &Database, caller: &Caller) -> Option<Arc<dyn Redaction>> {
+        (caller.name() != Some("anna")).then(|| Arc::new(Discreet) as Arc<dyn Redaction>)
+    }
+}
+
+impl Redaction for Discreet {
+    fn redact(&self, body: &Value) -> Option<Value> {
+        let mut members = body.as_object()?.clone();
+        members.remove("secret")?;
+        Some(Value::Object(members))
+    }
+}
+
+/// All that reading as somebody shows of a database.
+fn all_that_is_shown(database: &Arc<Database>, caller: &Caller) -> String {
+    let reader = database.read_as(caller).unwrap();
+    let mut text = Vec::new();
+    let show = ShowOptions { revs: true, ..ShowOptions::default() };
+    reader
+        .get("a", &GetOptions { show: show.clone(), ..GetOptions::default() })
+        .unwrap()
+        .write_json(&mut text)
+        .unwrap();
+    for leaf in reader.leaves("a", &show).unwrap() {
+        leaf.write_json(&mut text).unwrap();
+    }
+    let mut rows = Rows(text);
+    let query = AllDocsQuery { include_docs: true, ..AllDocsQuery::default() };
+    reader.all_docs(&query, &mut rows).unwrap();
+    let query = ChangesQuery { include_docs: true, ..ChangesQuery::default() };
+    let taken = &mut |row: ChangeRow<'_>| {
+        rows.0.extend_from_slice(row.json);
+        ControlFlow::Continue(())
+    };
+    reader.changes(&query, taken).unwrap();
+    String::from_utf8(rows.0).unwrap()
+}
+
+struct Rows(Vec<u8>);
+
+impl RowSink for Rows {
+    fn head(&mut self, _: &AllDocsHead) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+
+    fn row(&mut self, json: &[u8]) -> ControlFlow<()> {
+        self.0.extend_from_slice(json);
+        ControlFlow::Continue(())
+    }
+}
+
+#[test]
+fn what_is_kept_from_a_reader_comes_out_nowhere() {
+    let databases = databases();
+    databases.set_read_hook("_users", Arc::new(Discreet));
+    let database = databases.create("_users", Props::default()).unwrap();
+    let docs = vec![doc(r#"{"_id":"a","secret":"hush","open":1}"#), doc(r#"{"_id":"b","open":2}"#)];
+    let revs = database.write(docs, WriteMode::Interactive).unwrap();
+    let revs: Vec<String> = revs.into_iter().map(|rev| rev.unwrap().id.to_string()).collect();
+    let told = all_that_is_shown(&database, &Caller::default());
+    assert!(told.contains(r#""open":1"#) && told.contains(r#""open":2"#), "{told}");
+    assert!(!told.contains("hush"), "{told}");
+    assert!(told.contains(&revs[1]), "what is shown as it is keeps its revision");
+    let told = all_that_is_shown(&database, &anna());
+    assert!(told.contains("hush") && told.contains(&revs[0]), "{told}");
+    // A revision that others are shown is not one that they could go on from.
+    let reader = database.read_as(&Caller::default()).unwrap();
+    let shown = reader.get("a", &GetOptions::default()).unwrap().rev().to_string();
+    assert!(!shown.ends_with(&revs[0]));
 }

@@ -169,7 +169,12 @@ pub fn serve(
         let events = Arc::clone(app.global_changes()).follow(Arc::clone(&app));
         let events = tokio::spawn(events);
         let replicator = tokio::spawn(Arc::clone(app.replicator()).run(Arc::clone(&app)));
-        server.run(signal()).await;
+        // Replications between this server and itself write their last checkpoints over HTTP.
+        let ending = async {
+            signal().await;
+            app.replicator().stop().await;
+        };
+        server.run(ending).await;
         drop(replicator.await);
         drop(per_user.await);
         drop(events.await);

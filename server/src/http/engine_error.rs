@@ -6,6 +6,7 @@ use settee_engine::error::Absence;
 use settee_engine::find::FindError;
 use settee_engine::javascript::JsError;
 use settee_engine::multipart::MultipartError;
+use settee_engine::replication::{ReplicationError, RequestError};
 
 use super::Failure;
 
@@ -133,6 +134,35 @@ fn from_trouble(error: &Error) -> Failure {
         return Failure::new(StatusCode::INSUFFICIENT_STORAGE, "insufficient_storage", reason);
     }
     Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_server_error", error.to_string())
+}
+
+impl From<RequestError> for Failure {
+    fn from(error: RequestError) -> Self {
+        let reason = error.to_string();
+        match error {
+            RequestError::InvalidEndpoint | RequestError::InvalidProxy => {
+                Self::new(StatusCode::BAD_REQUEST, "invalid_replication", reason)
+            }
+            _ => Self::bad_request(reason),
+        }
+    }
+}
+
+impl From<ReplicationError> for Failure {
+    fn from(error: ReplicationError) -> Self {
+        Self::from(&error)
+    }
+}
+
+impl From<&ReplicationError> for Failure {
+    fn from(error: &ReplicationError) -> Self {
+        match error {
+            ReplicationError::Invalid(error) => error.clone().into(),
+            ReplicationError::FilterFetch(reason) => Self::not_found(reason.clone()),
+            ReplicationError::Unauthorized { .. } => Self::unauthorized(error.reason()),
+            _ => Self::new(StatusCode::INTERNAL_SERVER_ERROR, error.code(), error.reason()),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -24,6 +24,9 @@ const STOP_GRACE: Duration = Duration::from_secs(30);
 /// How long the server waits for its replications when it stops.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 
+/// Jobs of requests that may be there at a time: nothing but memory holds them.
+const MAX_REQUESTED: usize = 10_000;
+
 /// Something that has happened to a job, for those whose job it is.
 #[derive(Clone, Debug)]
 pub(super) enum JobEvent {
@@ -180,6 +183,13 @@ impl Jobs {
         retried
     }
 
+    /// Whether there may be one more job that nobody has written a document for.
+    pub(crate) fn has_room_for_requests(&self) -> bool {
+        let schedule = self.schedule.lock();
+        let requested = schedule.jobs().filter(|(_, job)| job.work.origin == Origin::Request);
+        requested.count() < MAX_REQUESTED
+    }
+
     /// Looks at the job of this id.
     pub(crate) fn with<R>(&self, id: &str, look: impl FnOnce(&Job<Arc<Work>>) -> R) -> Option<R> {
         self.schedule.lock().get(id).map(look)
@@ -265,7 +275,10 @@ impl Jobs {
     ) -> Result<Outcome, ReplicationError> {
         tokio::select! {
             () = tokio::time::sleep(Duration::from_millis(after)) => {}
-            () = control.stopped() => return Ok(stopped_outcome()),
+            () = control.stopped() => {}
+        }
+        if control.is_stopped() || *self.stopping.borrow() {
+            return Ok(stopped_outcome());
         }
         self.list(work, run, &control);
         (self.observer)(work, JobEvent::Started);
@@ -379,7 +392,8 @@ impl Jobs {
         self.stop_all().await;
     }
 
-    async fn stop_all(&self) {
+    /// Stops all runs and starts no more; returns when they have ended, or have had the time for it.
+    pub(super) async fn stop_all(&self) {
         self.stopping.send_replace(true);
         let mut count = self.count.subscribe();
         for running in self.runs.lock().values() {

@@ -118,6 +118,11 @@ impl Replicator {
         drop(found.await);
     }
 
+    /// Stops all replications, once they have written their last checkpoints; no more begin.
+    pub async fn stop(&self) {
+        self.jobs.stop_all().await;
+    }
+
     /// Has the replicator databases followed that there are.
     fn notice_all(&self) {
         let names = match self.databases.names(&NameRange::default()) {

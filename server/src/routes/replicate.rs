@@ -5,9 +5,7 @@ use std::sync::Arc;
 use http::StatusCode;
 use serde_json::json;
 use settee_engine::json::Value;
-use settee_engine::replication::{
-    Cancel, LocalNames, Replication, ReplicationError, ReplicationId, RequestError,
-};
+use settee_engine::replication::{Cancel, LocalNames, Replication, ReplicationId};
 
 use crate::http::{Failure, Method, Outcome, Reply, Request};
 use crate::replicator::{Origin, Work};
@@ -55,6 +53,11 @@ async fn start(request: &Request, body: &Value) -> Outcome {
     let job = replicator.prepare(read(request, body)?).await?;
     let continuous = job.replication.continuous;
     let user = request.user().name().map(str::to_owned);
+    if !replicator.jobs().has_room_for_requests() {
+        let reason =
+            "too many replications were asked for: cancel some, or write documents instead";
+        return Err(Failure::new(StatusCode::SERVICE_UNAVAILABLE, "service_unavailable", reason));
+    }
     let mut work = Work::new(job, Origin::Request, user);
     let mut outcome = work.outcome();
     if let Err(running) = replicator.jobs().add(&work) {
@@ -101,34 +104,5 @@ fn check_owner(request: &Request, work: &Work) -> Result<(), Failure> {
     match work.user.as_deref() == request.user().name() {
         true => Ok(()),
         false => request.user().require_server_admin(),
-    }
-}
-
-impl From<RequestError> for Failure {
-    fn from(error: RequestError) -> Self {
-        let reason = error.to_string();
-        match error {
-            RequestError::InvalidEndpoint | RequestError::InvalidProxy => {
-                Self::new(StatusCode::BAD_REQUEST, "invalid_replication", reason)
-            }
-            _ => Self::bad_request(reason),
-        }
-    }
-}
-
-impl From<ReplicationError> for Failure {
-    fn from(error: ReplicationError) -> Self {
-        Self::from(&error)
-    }
-}
-
-impl From<&ReplicationError> for Failure {
-    fn from(error: &ReplicationError) -> Self {
-        match error {
-            ReplicationError::Invalid(error) => error.clone().into(),
-            ReplicationError::FilterFetch(reason) => Self::not_found(reason.clone()),
-            ReplicationError::Unauthorized { .. } => Self::unauthorized(error.reason()),
-            _ => Self::new(StatusCode::INTERNAL_SERVER_ERROR, error.code(), error.reason()),
-        }
     }
 }

@@ -40,7 +40,15 @@ fn idle_replications_cost_next_to_nothing_and_still_move_what_comes() {
     eventually("the last has its target", || {
         (server.ask("GET", &format!("/{last}"), "").status == 200).then_some(())
     });
-    std::thread::sleep(std::time::Duration::from_secs(2));
+    let requests = || {
+        let path = "/_node/_local/_stats/couchdb/httpd/requests/value";
+        server.ask("GET", path, "").json().as_u64().unwrap()
+    };
+    eventually("nothing is asked for any longer", || {
+        let before = requests();
+        std::thread::sleep(std::time::Duration::from_secs(1));
+        (requests() - before < 5).then_some(())
+    });
     let before = ticks(&server);
     std::thread::sleep(std::time::Duration::from_secs(3));
     if let (Some(before), Some(after)) = (before, ticks(&server)) {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::support::{ADMIN, PASSWORD, Settee};
+use super::support::{ADMIN, PASSWORD, Settee, admin_header};
 use super::{create, eventually, start};
 
 const SERVERS: usize = 5;
@@ -200,7 +200,9 @@ fn contents(server: &Settee) -> BTreeMap<String, Value> {
     let rows = changes["results"].as_array().unwrap().iter();
     rows.map(|row| {
         let id = row["id"].as_str().unwrap().to_owned();
-        let leaves = server.ask("GET", &format!("/db/{id}?open_revs=all&revs=true"), "");
+        let path = format!("/db/{id}?open_revs=all&revs=true");
+        let headers = [("Authorization", &*admin_header()), ("Accept", "application/json")];
+        let leaves = server.connect().ask("GET", &path, &headers, "");
         let mut leaves = leaves.expect(200).json().as_array().unwrap().clone();
         leaves.sort_by_key(|leaf| leaf["ok"]["_rev"].to_string());
         let winner = server.ask("GET", &format!("/db/{id}"), "").json();

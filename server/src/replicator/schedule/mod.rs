@@ -459,7 +459,8 @@ impl<T> Schedule<T> {
     }
 
     /// How many jobs there are.
-    pub(crate) fn len(&self) -> usize {
+    #[cfg(test)]
+    fn len(&self) -> usize {
         self.jobs.len()
     }
 }

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use settee_engine::json::Value as Document;
 use settee_engine::name::DESIGN_PREFIX;
-use settee_engine::{AllDocsHead, AllDocsQuery, Database, GetOptions, RowSink};
+use settee_engine::{AllDocsHead, AllDocsQuery, Database, Error, GetOptions, RowSink};
 
-use super::{count, jobs, time, to_serde};
+use super::{jobs, time, to_serde};
 use crate::http::stream::{self, BlockingWriter};
 use crate::http::{Failure, Outcome, Reply, Request};
 use crate::replicator::{
@@ -90,7 +90,10 @@ fn one(request: &Request, name: &str, id: &str) -> Outcome {
         return Err(missing());
     }
     let reader = database.read()?;
-    let found = reader.get(id, &GetOptions::default())?;
+    let found = match reader.get(id, &GetOptions::default()) {
+        Err(Error::NotFound(_)) => return Err(missing()),
+        found => found?,
+    };
     let body = Document::from_canonical(found.body())?;
     let shown = Shown::new(request).describe(name, id, known.as_ref(), &body);
     Ok(Reply::value(200, &shown.json))
@@ -121,8 +124,8 @@ impl Wanted {
             end,
             inclusive_end,
             descending: params.descending,
-            limit: count(request, "limit", usize::MAX)?,
-            skip: count(request, "skip", 0)?,
+            limit: params.limit.map_or(usize::MAX, rows),
+            skip: rows(params.skip),
         })
     }
 
@@ -142,6 +145,11 @@ impl Wanted {
             });
         above && below
     }
+}
+
+/// More than fit are as good as all.
+fn rows(count: u64) -> usize {
+    usize::try_from(count).unwrap_or(usize::MAX)
 }
 
 /// The first and the last id, and whether the last one is shown.
@@ -300,7 +308,25 @@ impl Shown {
         known: Option<&Entry>,
         body: &Document,
     ) -> Described {
-        let Some(entry) = known else { return self.at_its_end(database, id, body) };
+        let says_its_end = matches!(written_state(body), Some("completed" | "failed"));
+        let Some(entry) = known.filter(|_| !says_its_end) else {
+            return self.as_written((database, id), body);
+        };
+        let (started, updated) = (Some(time(entry.started)), Some(time(entry.updated)));
+        let ended = |state, info| {
+            let ending = Ending { state, info: Some(info), job: None, started, updated };
+            self.ended((database, id), entry.document(), ending)
+        };
+        match &entry.state {
+            DocState::Completed(stats) => {
+                ended("completed", to_serde(&Document::Object(stats.clone())))
+            }
+            DocState::Failed(reason) => ended("failed", json!({"error": reason})),
+            _ => self.on_its_way((database, id), entry),
+        }
+    }
+
+    fn on_its_way(&self, (database, id): (&str, &str), entry: &Entry) -> Described {
         let mut stand = Stand::of(entry, &self.replicator);
         if let Stand { job: None, .. } = stand {
             stand.endpoints = Endpoints::of_document(entry.document(), &self.defaults);
@@ -324,8 +350,8 @@ impl Shown {
     }
 
     /// A document that says itself how it has ended; or one that was only just written.
-    fn at_its_end(&self, database: &str, id: &str, body: &Document) -> Described {
-        let text = |name: &str| body.get(name).and_then(Document::as_str);
+    fn as_written(&self, key: (&str, &str), body: &Document) -> Described {
+        let text = |name: &str| body.get(name).and_then(Document::as_str).map(str::to_owned);
         let stats = body.get("_replication_stats");
         let (state, info) = match written_state(body) {
             Some("completed") => ("completed", stats.map(to_serde)),
@@ -334,23 +360,41 @@ impl Shown {
             }
             _ => ("initializing", None),
         };
-        let endpoints = Endpoints::of_document(body, &self.defaults);
         let updated = text("_replication_state_time");
         let started = stats.and_then(|stats| stats.get("start_time")).and_then(Document::as_str);
+        let started = started.map(str::to_owned).or_else(|| updated.clone());
+        self.ended(
+            key,
+            body,
+            Ending { state, info, job: text("_replication_id"), started, updated },
+        )
+    }
+
+    fn ended(&self, (database, id): (&str, &str), body: &Document, ending: Ending) -> Described {
+        let endpoints = Endpoints::of_document(body, &self.defaults);
         let json = json!({
             "database": database,
             "doc_id": id,
-            "id": text("_replication_id"),
+            "id": ending.job,
             "source": endpoints.source,
             "target": endpoints.target,
-            "state": state,
-            "error_count": u32::from(state == "failed"),
-            "info": info,
-            "start_time": started.or(updated),
-            "last_updated": updated,
+            "state": ending.state,
+            "error_count": u32::from(ending.state == "failed"),
+            "info": ending.info,
+            "start_time": ending.started,
+            "last_updated": ending.updated,
         });
-        Described { state, json }
+        Described { state: ending.state, json }
     }
+}
+
+/// How a document has ended.
+struct Ending {
+    state: &'static str,
+    info: Option<Value>,
+    job: Option<String>,
+    started: Option<String>,
+    updated: Option<String>,
 }
 
 /// How a document stands that has not come to its end.
@@ -374,15 +418,10 @@ impl Stand {
             endpoints: Endpoints::default(),
         };
         match &entry.state {
-            DocState::Initializing => stand("initializing", Value::Null),
+            DocState::Initializing | DocState::Completed(_) | DocState::Failed(_) => {
+                stand("initializing", Value::Null)
+            }
             DocState::Error(reason) => stand("error", json!({"error": reason})),
-            DocState::Failed(reason) => {
-                Self { failures: 1, ..stand("failed", json!({"error": reason})) }
-            }
-            DocState::Completed(stats) => {
-                let stats = Document::Object(stats.clone());
-                stand("completed", to_serde(&stats))
-            }
             DocState::Job(work) => {
                 let look = |job: &crate::replicator::ScheduledJob<_>| {
                     let state = match job.state() {
