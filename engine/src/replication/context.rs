@@ -2,6 +2,8 @@
 
 use std::{fmt, path::PathBuf, sync::Arc};
 
+use tokio::sync::Semaphore;
+
 use super::http::Clients;
 use crate::{caller::Caller, databases::Databases, document::Limits, error::Result};
 
@@ -84,6 +86,25 @@ pub struct Context {
     pub(super) access: Arc<dyn AccessRules>,
     pub(super) limits: Limits,
     pub(super) clients: Arc<Clients>,
+    pub(super) streams: Streams,
+}
+
+/// Attachments that threads of this process read or write at the same time, of all replications: such a
+/// thread waits for another server, which may be slow, and there are only so many.
+const MAX_STREAMS: usize = 64;
+
+/// What limits them. Reading and writing wait for each other, so each has its own.
+#[derive(Clone, Debug)]
+pub(super) struct Streams {
+    pub(super) reading: Arc<Semaphore>,
+    pub(super) writing: Arc<Semaphore>,
+}
+
+impl Default for Streams {
+    fn default() -> Self {
+        let limit = || Arc::new(Semaphore::new(MAX_STREAMS));
+        Streams { reading: limit(), writing: limit() }
+    }
 }
 
 impl Context {
@@ -96,6 +117,7 @@ impl Context {
             access: Arc::new(Unrestricted),
             limits: Limits::default(),
             clients: Arc::new(Clients::new(HttpSettings::default())),
+            streams: Streams::default(),
         }
     }
 

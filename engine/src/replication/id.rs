@@ -250,3 +250,88 @@ fn trimmed(code: &str) -> String {
     }
     format!("{}{end}", line.trim_matches(' '))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::replication::request::{Defaults, LocalNames};
+
+    fn server() -> ServerIdentity {
+        ServerIdentity { uuid: "5a".repeat(16), host_name: "box".into(), port: 5984 }
+    }
+
+    fn replication(options: &str) -> Replication {
+        let text = format!(
+            r#"{{"source":"http://h:5984/a","target":{{"url":"https://ada:x@example.org:6984/b/","headers":{{"X-Y":"z","Accept":"application/json"}}}}{options}}}"#
+        );
+        Replication::parse(&Value::parse(text.as_bytes()).unwrap(), &Defaults::default()).unwrap()
+    }
+
+    /// The ids were computed from terms put together by hand, with another program.
+    #[track_caller]
+    fn check(options: &str, version: u8, code: Option<&str>, expected: &str) {
+        let id = base_id(&replication(options), &server(), code, version).unwrap();
+        assert_eq!(id, expected, "{options}");
+    }
+
+    #[test]
+    fn ids_of_the_newest_recipe() {
+        check("", 4, None, "0e4231034c09bc53205518486e6ff5ef");
+        check(r#","doc_ids":["b","a","a"]"#, 4, None, "001a38715f5be973f202ea7e688b5bb1");
+        check(r#","selector":{"n":{"$gt":1}}"#, 4, None, "1d85329a86a52303aef7fb778b4edc0a");
+        let code = Some("  function(doc){return true} ");
+        let filter = r#","filter":"d/f","query_params":{"k":"v"}"#;
+        check(filter, 4, code, "88051ad89ddc68c112754140a03f576a");
+        let view = r#","filter":"_view","query_params":{"view":"d/v"}"#;
+        check(view, 4, None, "bafb0b8c57b31e9b8c005cfdefd539cf");
+        check(r#","filter":"_design""#, 4, None, "9aa9e0341b2ae650f60aebbc6dd17ed9");
+        let winners = r#","winning_revs_only":true,"since_seq":"5-x""#;
+        check(winners, 4, None, "90b633eef6e7b29501298a8b138dbec4");
+    }
+
+    #[test]
+    fn ids_of_older_recipes() {
+        check("", 3, None, "2ec61c177f533067e8d70e7e3b550533");
+        check("", 2, None, "8e3eec0ecb2bc37db4d2953605f0344c");
+        check("", 1, None, "c69732b6cd59a16948ad9a461d3f4149");
+    }
+
+    #[test]
+    fn what_is_no_part_of_an_id() {
+        check(
+            r#","continuous":true,"create_target":true,"worker_processes":1"#,
+            4,
+            None,
+            "0e4231034c09bc53205518486e6ff5ef",
+        );
+        let replication = replication(r#","continuous":true,"create_target":true"#);
+        let id = replication_id(&replication, &server(), None).unwrap();
+        assert_eq!(id.to_string(), "0e4231034c09bc53205518486e6ff5ef+continuous+create_target");
+        assert_eq!(ReplicationId::parse(&id.to_string().replace('+', " ")), id);
+    }
+
+    #[test]
+    fn functions_of_one_line_are_trimmed() {
+        for (code, expected) in
+            [(" a b ", "a b"), (" a \n", "a\n"), (" a\nb ", " a\nb "), ("\ta\t", "\ta\t"), ("", "")]
+        {
+            assert_eq!(trimmed(code), expected);
+        }
+    }
+
+    #[test]
+    fn local_databases_are_told_apart_by_name_and_user() {
+        let parse = |name: &str, user: &str| {
+            let caller = crate::Caller::new(Some(user.into()), [].into());
+            let local = Some(LocalNames { url: "http://localhost".into(), caller });
+            let text = format!(r#"{{"source":"{name}","target":"b"}}"#);
+            let value = Value::parse(text.as_bytes()).unwrap();
+            let defaults = Defaults { local, ..Defaults::default() };
+            let replication = Replication::parse(&value, &defaults).unwrap();
+            base_id(&replication, &server(), None, 4).unwrap()
+        };
+        let ids = [parse("a", "x"), parse("a", "y"), parse("c", "x")];
+        assert!(ids[0] != ids[1] && ids[0] != ids[2] && ids[1] != ids[2]);
+        assert_eq!(parse("a", "x"), ids[0]);
+    }
+}

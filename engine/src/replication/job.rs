@@ -2,7 +2,6 @@
 
 use super::{
     context::Context,
-    endpoint::Endpoint,
     error::{ReplicationError, RequestError, Side},
     filter::Filter,
     id::{ReplicationId, replication_id},
@@ -114,10 +113,7 @@ async fn filter_code(
     design: &str,
     name: &str,
 ) -> Result<String, ReplicationError> {
-    let url = match &replication.source {
-        Endpoint::Local(local) => &local.url,
-        Endpoint::Remote(remote) => &remote.url,
-    };
+    let url = replication.source.url();
     let source = Peer::new(Side::Source, replication, context)?;
     let document = source.document(&format!("_design/{design}")).await.map_err(|error| {
         ReplicationError::FilterFetch(format!(

@@ -18,7 +18,7 @@ use tokio::{
 
 use super::{
     error::ReplicationError,
-    peer::{CHUNK_BYTES, Change, Fetched, Peer, Wanted, Written, attached::AttachedItem},
+    peer::{CHUNK_BYTES, Change, Fetched, Key, Peer, Wanted, Written, attached::AttachedItem},
     progress::{Progress, Stats},
 };
 use crate::name::DESIGN_PREFIX;
@@ -99,10 +99,10 @@ impl Mover {
             missing_revisions_found: wanted.len() as u64,
             ..Stats::default()
         });
-        wanted.sort_by(|a, b| (&a.id, &a.rev).cmp(&(&b.id, &b.rev)));
+        wanted.sort_by(|a, b| (&a.key.id, &a.key.rev).cmp(&(&b.key.id, &b.key.rev)));
         // Elsewhere a design document may be refused with all that come along with it.
         let alone =
-            |wanted: &Wanted| !self.target.is_local() && wanted.id.starts_with(DESIGN_PREFIX);
+            |wanted: &Wanted| !self.target.is_local() && wanted.key.id.starts_with(DESIGN_PREFIX);
         let (designs, wanted): (Vec<_>, Vec<_>) = wanted.into_iter().partition(alone);
         self.singly(designs).await?;
         let singly = self.many(&wanted).await?;
@@ -119,18 +119,13 @@ impl Mover {
             if rest.len() == wanted.len() {
                 return Err(ReplicationError::Internal("nothing was fetched".into()));
             }
-            self.write(wanted, fetched, &mut singly).await?;
+            self.write(fetched, &mut singly).await?;
             wanted = rest;
         }
         Ok(singly)
     }
 
-    async fn write(
-        &self,
-        wanted: &[Wanted],
-        fetched: Fetched,
-        singly: &mut Vec<Wanted>,
-    ) -> Result<()> {
+    async fn write(&self, fetched: Fetched, singly: &mut Vec<Wanted>) -> Result<()> {
         let Fetched { parcels, singly: more, attempted, .. } = fetched;
         singly.extend(more);
         let count = parcels.len();
@@ -151,10 +146,7 @@ impl Mover {
             doc_write_failures: failures,
             ..Stats::default()
         });
-        for id in without_stubs {
-            let whole = wanted.iter().filter(|wanted| wanted.id == id);
-            singly.extend(whole.map(|wanted| Wanted { ancestors: Vec::new(), ..wanted.clone() }));
-        }
+        singly.extend(without_stubs.into_iter().map(|key| Wanted { key, ancestors: Vec::new() }));
         Ok(())
     }
 
@@ -179,7 +171,7 @@ impl Mover {
                 }
                 Ok(Single::WithoutStubs) => {
                     let reason = "the target does not take its attachments".to_owned();
-                    return Err(ReplicationError::DocumentWrite { id: wanted.id, reason });
+                    return Err(ReplicationError::DocumentWrite { id: wanted.key.id, reason });
                 }
                 Ok(Single::Missing) if !was_missing => {
                     was_missing = true;
@@ -187,8 +179,8 @@ impl Mover {
                     sleep(MISSING_WAIT).await;
                 }
                 Ok(Single::Missing) => {
-                    let rev = wanted.rev.to_string();
-                    return Err(ReplicationError::MissingRevision { id: wanted.id, rev });
+                    let Key { id, rev } = wanted.key;
+                    return Err(ReplicationError::MissingRevision { id, rev: rev.to_string() });
                 }
                 Err(error) if is_transient(&error) && left > 0 => {
                     left -= 1;

@@ -1,6 +1,11 @@
 //! One request to a side of a replication, repeated until it is answered or given up.
 
-use std::{error::Error as StdError, sync::Arc, time::Duration};
+use std::{
+    error::Error as StdError,
+    pin::pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use http::{
@@ -71,6 +76,8 @@ pub(in crate::replication) struct StreamedBody {
     /// In bytes.
     pub(in crate::replication) length: u64,
     pub(in crate::replication) body: RequestBody,
+    /// When a piece of it was last taken.
+    pub(in crate::replication) taken: Arc<Mutex<Instant>>,
 }
 
 /// A request to a database.
@@ -273,10 +280,11 @@ impl Remote {
         body: StreamedBody,
         limit: usize,
     ) -> Result<(StatusCode, Bytes), ReplicationError> {
-        let StreamedBody { content_type, length, body } = body;
+        let StreamedBody { content_type, length, body, taken } = body;
         // Logs in first if need be: there is no second chance.
         let uri = self.uri(call)?;
         let authorization = self.authorization().await?;
+        sleep(self.pace.wait()).await;
         let _permit = self.permit().await;
         let mut request = self.request(call, uri, authorization.as_ref(), body);
         let headers = request.headers_mut();
@@ -285,18 +293,31 @@ impl Remote {
         headers.insert(CONTENT_TYPE, content_type);
         headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
         let url = self.shown(call);
-        // The time counts from the last byte sent, which nobody tells; a stalled stream is ended by
-        // the side it comes from.
-        let response = self.client.request(request).await;
-        let response = response.map_err(|error| self.broken(&url, &error))?;
+        let mut response = pin!(self.client.request(request));
+        let response = loop {
+            match timeout(self.timeout, &mut response).await {
+                Ok(response) => break response.map_err(|error| self.broken(&url, &error))?,
+                // As long as pieces are taken, it goes on.
+                Err(_) if taken.lock().elapsed() < self.timeout => {}
+                Err(_) => {
+                    let (side, waited) = (self.side, self.timeout);
+                    return Err(ReplicationError::Timeout { side, url, waited });
+                }
+            }
+        };
         let answer = self.answer(call, response, None);
         if answer.status == StatusCode::UNAUTHORIZED && self.relogin() {
             let problem = "the session has expired".to_owned();
             return Err(ReplicationError::Connection { side: self.side, url, problem });
         }
-        if answer.status.is_server_error() || answer.status == StatusCode::REQUEST_TIMEOUT {
+        if answer.status == StatusCode::TOO_MANY_REQUESTS {
+            self.slow_down(&answer.headers)?;
+        }
+        let retried = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS];
+        if answer.status.is_server_error() || retried.contains(&answer.status) {
             return Err(self.status_error(call, answer).await);
         }
+        self.pace.answered();
         let status = answer.status;
         Ok((status, answer.bytes(limit).await?))
     }
@@ -345,10 +366,7 @@ impl Remote {
             let answer = self.exchange(call, uri.clone()).await?;
             match answer.status {
                 StatusCode::TOO_MANY_REQUESTS => {
-                    if !self.pace.refused(retry_after(&answer.headers)) {
-                        let (side, url) = (self.side, self.origin.clone());
-                        return Err(Attempt::Never(ReplicationError::RateLimited { side, url }));
-                    }
+                    self.slow_down(&answer.headers).map_err(Attempt::Never)?;
                     continue;
                 }
                 StatusCode::UNAUTHORIZED if logins < 2 && self.relogin() => {
@@ -371,6 +389,16 @@ impl Remote {
             }
             self.pace.answered();
             return Ok(answer);
+        }
+    }
+
+    /// The server has enough of requests for the moment, or for good.
+    fn slow_down(&self, headers: &HeaderMap) -> Result<(), ReplicationError> {
+        match self.pace.refused(retry_after(headers)) {
+            true => Ok(()),
+            false => {
+                Err(ReplicationError::RateLimited { side: self.side, url: self.origin.clone() })
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use tokio::{sync::mpsc, task::JoinHandle};
 
-use super::Result;
+use super::{Key, Result};
 use crate::{
     json::{raw, unescape},
     replication::error::ReplicationError,
@@ -44,7 +44,7 @@ pub(in crate::replication) enum AttachedItem {
 
 /// A document and, behind it, its attachments.
 pub(in crate::replication) struct Attached {
-    pub(in crate::replication) id: String,
+    pub(in crate::replication) key: Key,
     /// The document, with `"follows":true` where bytes follow.
     pub(super) json: Bytes,
     /// The attachments that follow, in order.

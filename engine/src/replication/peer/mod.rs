@@ -61,8 +61,7 @@ pub(super) struct Rows {
 /// A revision that the target does not have.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Wanted {
-    pub(super) id: String,
-    pub(super) rev: Rev,
+    pub(super) key: Key,
     /// Revisions of the target that it may descend from. Attachments that came with them need not be
     /// sent; empty if all are to be sent.
     pub(super) ancestors: Vec<Rev>,
@@ -70,18 +69,24 @@ pub(super) struct Wanted {
 
 /// A revision on its way.
 pub(super) enum Parcel {
-    /// JSON text with `_revisions`. `stubs` if it has attachments, all of them stubs.
-    Text { id: String, json: Bytes, stubs: bool },
+    /// JSON text with `_revisions`. `stubs` if some of its attachments are.
+    Text { key: Key, json: Bytes, stubs: bool },
     /// From a database of this server to another one; attachments that follow are read from the store
     /// while they are written.
-    Document { document: Box<Document>, following: Vec<FoundAttachment> },
+    Document { key: Key, document: Box<Document>, following: Vec<FoundAttachment> },
+}
+
+/// A revision as it was asked for. A later one may have come in its place.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Key {
+    pub(super) id: String,
+    pub(super) rev: Rev,
 }
 
 impl Parcel {
-    pub(super) fn id(&self) -> &str {
+    pub(super) fn key(&self) -> &Key {
         match self {
-            Parcel::Text { id, .. } => id,
-            Parcel::Document { document, .. } => &document.id,
+            Parcel::Text { key, .. } | Parcel::Document { key, .. } => key,
         }
     }
 
@@ -116,8 +121,8 @@ pub(super) struct Fetched {
 pub(super) struct Written {
     pub(super) written: u64,
     pub(super) failures: u64,
-    /// Stubs of attachments that the target does not have: ids of documents to be sent whole.
-    pub(super) without_stubs: Vec<String>,
+    /// These have stubs of attachments that the target does not have, and have to be sent whole.
+    pub(super) without_stubs: Vec<Key>,
 }
 
 impl Written {

@@ -15,7 +15,7 @@ use crate::{
         context::Access,
         error::ReplicationError,
         peer::{
-            CHUNK_BYTES, Fetched, Parcel, Result, Wanted,
+            CHUNK_BYTES, Fetched, Key, Parcel, Result, Wanted,
             attached::{Attached, AttachedItem, AttachedItems, PIECE_BYTES, PIECES, Part},
         },
     },
@@ -38,8 +38,8 @@ fn open<'r>(
     reader: &'r Reader,
     wanted: &'r Wanted,
 ) -> Result<Vec<std::result::Result<FoundDocument<'r>, Rev>>> {
-    let revs = OpenRevs::These(std::slice::from_ref(&wanted.rev));
-    reader.open_revs(&wanted.id, revs, true, &show(wanted)).map_err(|error| place.error(error))
+    let revs = OpenRevs::These(std::slice::from_ref(&wanted.key.rev));
+    reader.open_revs(&wanted.key.id, revs, true, &show(wanted)).map_err(|error| place.error(error))
 }
 
 impl LocalPeer {
@@ -63,7 +63,7 @@ impl LocalPeer {
                 fetched.taken += 1;
                 fetched.attempted += 1;
                 for found in open(place, &reader, &wanted)?.into_iter().flatten() {
-                    match parcel(place, &found, as_text)? {
+                    match parcel(place, &wanted.key, &found, as_text)? {
                         Some(parcel) => {
                             bytes += parcel.bytes();
                             fetched.parcels.push(parcel);
@@ -84,8 +84,10 @@ impl LocalPeer {
         wanted: &Wanted,
     ) -> Result<AttachedItems> {
         let (place, wanted) = (Arc::clone(&self.shared), wanted.clone());
+        let permit = Place::permit(&place.streams.reading).await?;
         let (sender, items) = mpsc::channel(1);
         let reader = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
             let read = place
                 .database(Access::Read)
                 .and_then(|database| stream(&place, &database, &wanted, &sender));
@@ -99,10 +101,16 @@ impl LocalPeer {
 }
 
 /// A revision as a parcel; `None` if attachments have to be streamed.
-fn parcel(place: &Place, found: &FoundDocument<'_>, as_text: bool) -> Result<Option<Parcel>> {
+fn parcel(
+    place: &Place,
+    key: &Key,
+    found: &FoundDocument<'_>,
+    as_text: bool,
+) -> Result<Option<Parcel>> {
+    let key = key.clone();
     if !as_text {
         let (document, following) = found.to_replica();
-        return Ok(Some(Parcel::Document { document: Box::new(document), following }));
+        return Ok(Some(Parcel::Document { key, document: Box::new(document), following }));
     }
     if found.following().next().is_some() {
         return Ok(None);
@@ -110,7 +118,7 @@ fn parcel(place: &Place, found: &FoundDocument<'_>, as_text: bool) -> Result<Opt
     let mut json = Vec::new();
     found.write_json(&mut json).map_err(|error| place.error(error))?;
     let stubs = found.attachments().next().is_some();
-    Ok(Some(Parcel::Text { id: found.id().to_owned(), json: json.into(), stubs }))
+    Ok(Some(Parcel::Text { key, json: json.into(), stubs }))
 }
 
 /// Sends what was found, and the bytes of attachments behind each.
@@ -132,7 +140,7 @@ fn stream(
         let following: Vec<_> = found.following().collect();
         let (sender, data) = mpsc::channel(PIECES);
         let attached = Attached {
-            id: wanted.id.clone(),
+            key: wanted.key.clone(),
             json: json.into(),
             parts: following.iter().map(part).collect(),
             data,

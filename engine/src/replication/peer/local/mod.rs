@@ -14,8 +14,9 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use settee_storage::Seq;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{Change, Log, Opened, Result, Wanted, blocking};
+use super::{Change, Key, Log, Opened, Result, Wanted, blocking};
 use crate::{
     caller::Caller,
     changes::{ChangeRow, ChangesQuery},
@@ -26,7 +27,7 @@ use crate::{
     json::{Object, Value},
     read::RevsRequest,
     replication::{
-        context::{Access, AccessRules, Context},
+        context::{Access, AccessRules, Context, Streams},
         endpoint::LocalEndpoint,
         error::{ReplicationError, Side},
     },
@@ -48,6 +49,7 @@ struct Place {
     databases: Arc<Databases>,
     access: Arc<dyn AccessRules>,
     limits: Limits,
+    streams: Streams,
     /// The database that was opened, so that another one of its name is not taken for it.
     opened: Mutex<Option<Subscription>>,
 }
@@ -69,6 +71,12 @@ impl Place {
     fn check(&self, access: Access) -> Result<()> {
         let LocalEndpoint { caller, name, .. } = &self.endpoint;
         self.access.check(caller, name, access).map_err(|error| self.error(error))
+    }
+
+    /// One of the threads that may wait for another server.
+    async fn permit(streams: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit> {
+        let permit = Arc::clone(streams).acquire_owned().await;
+        permit.map_err(|error| ReplicationError::Internal(error.to_string()))
     }
 
     fn caller(&self) -> &Caller {
@@ -107,6 +115,7 @@ impl LocalPeer {
                 databases: Arc::clone(&context.databases),
                 access: Arc::clone(&context.access),
                 limits: context.limits,
+                streams: context.streams.clone(),
                 opened: Mutex::new(None),
             }),
         }
@@ -250,7 +259,8 @@ impl LocalPeer {
 }
 
 fn want(id: &str, rev: Rev, ancestors: &[Rev]) -> Wanted {
-    Wanted { id: id.to_owned(), rev, ancestors: ancestors.to_vec() }
+    let key = Key { id: id.to_owned(), rev };
+    Wanted { key, ancestors: ancestors.to_vec() }
 }
 
 /// Parameters of creation; those that cannot be read are passed over.

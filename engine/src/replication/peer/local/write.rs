@@ -14,7 +14,7 @@ use crate::{
     replication::{
         context::Access,
         peer::{
-            Parcel, Result, Written,
+            Key, Parcel, Result, Written,
             attached::{Attached, PIECE_BYTES, broke_off},
             blocking,
         },
@@ -39,7 +39,9 @@ impl LocalPeer {
         attached: Attached,
     ) -> Result<Written> {
         let place = Arc::clone(&self.shared);
+        let permit = Place::permit(&place.streams.writing).await?;
         blocking(move || {
+            let _permit = permit;
             let database = place.database(Access::Write)?;
             Writer { place: &place, database: &database }.write_attached(attached)
         })
@@ -82,32 +84,35 @@ impl Writer<'_> {
     fn write(&self, parcels: Vec<Parcel>) -> Result<Written> {
         let mut written = Written::default();
         let mut plain = Vec::with_capacity(parcels.len());
+        let mut keys = Vec::with_capacity(parcels.len());
         for parcel in parcels {
-            let id = parcel.id().to_owned();
+            let key = parcel.key().clone();
             match self.document(parcel).and_then(|document| self.admit(document)) {
                 Ok(document) if has_stubs(&document) => {
                     // By itself: a stub that fits nothing fails the whole call.
-                    self.store(vec![document], &[id], &mut written)?;
+                    self.store(vec![document], &[key], &mut written)?;
                 }
-                Ok(document) => plain.push(document),
-                Err(refusal) => self.refused(&id, refusal, &mut written)?,
+                Ok(document) => {
+                    plain.push(document);
+                    keys.push(key);
+                }
+                Err(refusal) => self.refused(&key, refusal, &mut written)?,
             }
         }
-        let ids: Vec<String> = plain.iter().map(|document| document.id.clone()).collect();
-        self.store(plain, &ids, &mut written)?;
+        self.store(plain, &keys, &mut written)?;
         Ok(written)
     }
 
     fn write_attached(&self, mut attached: Attached) -> Result<Written> {
         let mut written = Written::default();
-        let id = attached.id.clone();
+        let key = attached.key.clone();
         let document = Document::parse(&attached.json, None, &self.place.limits)
             .map_err(Refusal::from)
             .and_then(|document| self.admit(document));
         let mut document = match document {
             Ok(document) => document,
             Err(refusal) => {
-                self.refused(&id, refusal, &mut written)?;
+                self.refused(&key, refusal, &mut written)?;
                 return Ok(written);
             }
         };
@@ -119,23 +124,23 @@ impl Writer<'_> {
             };
             let mut left = length.unwrap_or(0);
             let options = StageOptions { encoding, length: Some(left), md5: digest };
-            match self.stage(attachment, options, |piece| bytes.read(&mut left, &id, piece)) {
+            match self.stage(attachment, options, |piece| bytes.read(&mut left, &key.id, piece)) {
                 Ok(staged) => attachment.source = AttachmentSource::Staged(staged),
                 Err(Broken::Store(error)) => {
-                    self.refused(&id, error.into(), &mut written)?;
+                    self.refused(&key, error.into(), &mut written)?;
                     return Ok(written);
                 }
                 Err(Broken::Stream(error)) => return Err(error),
             }
         }
-        self.store(vec![document], &[id], &mut written)?;
+        self.store(vec![document], &[key], &mut written)?;
         Ok(written)
     }
 
     fn document(&self, parcel: Parcel) -> std::result::Result<Document, Refusal> {
         match parcel {
             Parcel::Text { json, .. } => Ok(Document::parse(&json, None, &self.place.limits)?),
-            Parcel::Document { mut document, following } => {
+            Parcel::Document { mut document, following, .. } => {
                 let limits = &self.place.limits;
                 if document.body.as_bytes().len() as u64 > limits.document_bytes {
                     return Err(Error::DocumentTooLarge(document.id.clone()).into());
@@ -177,30 +182,30 @@ impl Writer<'_> {
     }
 
     /// Writes documents in one call and counts what becomes of them.
-    fn store(&self, documents: Vec<Document>, ids: &[String], written: &mut Written) -> Result<()> {
+    fn store(&self, documents: Vec<Document>, keys: &[Key], written: &mut Written) -> Result<()> {
         let caller = self.place.caller();
         let results = match self.database.write_as(caller, documents, WriteMode::Replicated) {
             Ok(results) => results,
             Err(error) => {
-                let [id] = ids else { return Err(self.place.error(error)) };
-                return self.refused(id, error.into(), written);
+                let [key] = keys else { return Err(self.place.error(error)) };
+                return self.refused(key, error.into(), written);
             }
         };
-        for (result, id) in results.into_iter().zip(ids) {
+        for (result, key) in results.into_iter().zip(keys) {
             match result {
                 Ok(_) => written.written += 1,
-                Err(error) => self.refused(id, error.into(), written)?,
+                Err(error) => self.refused(key, error.into(), written)?,
             }
         }
         Ok(())
     }
 
-    fn refused(&self, id: &str, refusal: Refusal, written: &mut Written) -> Result<()> {
+    fn refused(&self, key: &Key, refusal: Refusal, written: &mut Written) -> Result<()> {
         match refusal {
             Refusal::All(error) => return Err(self.place.error(error)),
-            Refusal::Stubs => written.without_stubs.push(id.to_owned()),
+            Refusal::Stubs => written.without_stubs.push(key.clone()),
             Refusal::Document(error) => {
-                let target = &self.place.endpoint.url;
+                let (id, target) = (&key.id, &self.place.endpoint.url);
                 tracing::warn!(id, target, %error, "a replicated document was not written");
                 written.failures += 1;
             }

@@ -66,6 +66,8 @@ pub(in crate::replication) struct RemoteFeed {
 struct Open {
     body: AnswerBody,
     splitter: RowSplitter,
+    /// It has brought changes.
+    brought: bool,
 }
 
 impl RemotePeer {
@@ -157,6 +159,7 @@ impl RemoteFeed {
             open.splitter.next_row().map_err(|problem| self.remote.senseless(problem))?
         {
             let row = parse_row(&row).map_err(|problem| self.remote.senseless(problem))?;
+            open.brought |= matches!(row, Row::Change { .. });
             self.breaks = 0;
             self.rows.push_back(row);
         }
@@ -165,17 +168,17 @@ impl RemoteFeed {
 
     /// The answer has come to its end.
     async fn ended(&mut self) -> Result<()> {
-        let complete = self.open.take().is_some_and(|open| open.splitter.is_complete());
-        match (complete, self.continuous) {
-            (true, false) => self.is_done = true,
-            // With a heartbeat it should not end, but may.
-            (true, true) => {}
-            (false, _) => {
-                let side = self.remote.side;
-                let url = format!("{}_changes", self.remote.url());
-                let problem = "the feed ended in the middle of a row".to_owned();
-                return self.broke_off(ReplicationError::Connection { side, url, problem }).await;
-            }
+        let Some(Open { splitter, brought, .. }) = self.open.take() else { return Ok(()) };
+        if !splitter.is_complete() {
+            let (side, url) = (self.remote.side, format!("{}_changes", self.remote.url()));
+            let problem = "the feed ended in the middle of a row".to_owned();
+            return self.broke_off(ReplicationError::Connection { side, url, problem }).await;
+        }
+        match self.continuous {
+            false => self.is_done = true,
+            // With a heartbeat it should not end, but may; again and again, but not at once.
+            true if !brought => sleep(FIRST_WAIT).await,
+            true => {}
         }
         Ok(())
     }
@@ -213,7 +216,7 @@ impl RemoteFeed {
             true => RowSplitter::lines(),
             false => RowSplitter::array(),
         };
-        self.open = Some(Open { body, splitter });
+        self.open = Some(Open { body, splitter, brought: false });
         Ok(())
     }
 

@@ -16,10 +16,8 @@ use crate::{
     },
 };
 
-/// Longest answer with more than one document, in bytes; if it is longer, half as many are asked for.
-const MAX_ANSWER_BYTES: usize = 8 * 1024 * 1024;
-/// Longest answer with one document, in bytes.
-const MAX_DOCUMENT_BYTES: usize = 64 * 1024 * 1024;
+/// Longest answer, in bytes; if it is longer, half as many are asked for, and one by itself.
+const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
 /// How long a source that refused such requests is not asked again.
 const REST: Duration = Duration::from_secs(37);
 
@@ -58,12 +56,11 @@ impl RemotePeer {
             if !self.bulk.is_available() {
                 return Ok(one_by_one(asked));
             }
-            let limit = if count > 1 { MAX_ANSWER_BYTES } else { MAX_DOCUMENT_BYTES };
             let call = Call::post("_bulk_get", request(asked))
                 .param("revs", "true")
                 .param("latest", "true")
                 .param("attachments", "false");
-            match self.remote.call(&call, limit).await {
+            match self.remote.call(&call, MAX_ANSWER_BYTES).await {
                 Ok((StatusCode::OK, body)) => return self.sort(asked, &body),
                 // The server does not have it, or not for these.
                 Ok((_, _)) => {
@@ -71,6 +68,8 @@ impl RemotePeer {
                     return Ok(one_by_one(asked));
                 }
                 Err(ReplicationError::BadAnswer { .. }) if count > 1 => count = count.div_ceil(2),
+                // Large, or with large attachments.
+                Err(ReplicationError::BadAnswer { .. }) => return Ok(one_by_one(asked)),
                 Err(ReplicationError::Http { .. }) => {
                     self.bulk.failed();
                     return Ok(one_by_one(asked));
@@ -93,9 +92,9 @@ impl RemotePeer {
             match found {
                 Some(found) if found.iter().all(|document| is_simple(document, wanted)) => {
                     for document in found {
-                        let stubs = has_attachments(document);
+                        let (key, stubs) = (wanted.key.clone(), has_stubs(document));
                         let json = answer.slice_ref(document);
-                        fetched.parcels.push(Parcel::Text { id: wanted.id.clone(), json, stubs });
+                        fetched.parcels.push(Parcel::Text { key, json, stubs });
                     }
                 }
                 _ => fetched.singly.push(wanted.clone()),
@@ -113,9 +112,9 @@ fn request(asked: &[Wanted]) -> Vec<u8> {
     let mut out = b"{\"docs\":[".to_vec();
     for (at, wanted) in asked.iter().enumerate() {
         out.extend_from_slice(if at > 0 { b",{\"id\":" } else { b"{\"id\":" });
-        write_string(&wanted.id, &mut out);
+        write_string(&wanted.key.id, &mut out);
         out.extend_from_slice(b",\"rev\":");
-        write_rev(&wanted.rev, &mut out);
+        write_rev(&wanted.key.rev, &mut out);
         if !wanted.ancestors.is_empty() {
             out.extend_from_slice(b",\"atts_since\":");
             write_revs(&wanted.ancestors, &mut out);
@@ -129,7 +128,7 @@ fn request(asked: &[Wanted]) -> Vec<u8> {
 /// The documents that an entry of the answer gives for a revision; `None` if it gives something else.
 fn documents<'a>(wanted: &Wanted, result: &'a [u8]) -> Option<Vec<&'a [u8]>> {
     let id = raw::member(result, "id").and_then(raw::string)?;
-    if text_of(id) != wanted.id {
+    if text_of(id) != wanted.key.id {
         return None;
     }
     let docs = raw::items(raw::member(result, "docs")?);
@@ -137,24 +136,36 @@ fn documents<'a>(wanted: &Wanted, result: &'a [u8]) -> Option<Vec<&'a [u8]>> {
     found.filter(|found| !found.is_empty() && found.iter().all(|doc| doc.starts_with(b"{")))
 }
 
-fn has_attachments(document: &[u8]) -> bool {
+/// The attachments of a document, as they are described there.
+fn attachments(document: &[u8]) -> impl Iterator<Item = &[u8]> {
+    // Most documents have none, which is found out at once.
     let mentions = memchr::memmem::find(document, b"\"_attachments\"").is_some();
     let attachments = mentions.then(|| raw::member(document, "_attachments")).flatten();
-    attachments.is_some_and(|attachments| attachments != b"{}")
+    raw::members(attachments.unwrap_or_default()).map(|(_, attachment)| attachment)
 }
 
-/// Whether the document can be written as it came: without attachments, or with stubs for those that
-/// came with an ancestor which the target has.
+fn is_stub(attachment: &[u8]) -> bool {
+    raw::member(attachment, "stub") == Some(b"true")
+}
+
+fn has_stubs(document: &[u8]) -> bool {
+    attachments(document).any(is_stub)
+}
+
+/// Whether the document can be written as it came: its attachments came along, or came with an ancestor
+/// which the target has.
 fn is_simple(document: &[u8], wanted: &Wanted) -> bool {
-    if !has_attachments(document) {
+    if attachments(document).next().is_none() {
         return true;
     }
     let known = known_until(document, wanted);
-    let attachments = raw::member(document, "_attachments").unwrap_or_default();
-    raw::members(attachments).all(|(_, attachment)| {
+    attachments(document).all(|attachment| {
         let revpos = raw::member(attachment, "revpos").and_then(number);
-        let is_stub = raw::member(attachment, "stub") == Some(b"true");
-        is_stub && revpos.is_some_and(|revpos| revpos <= known)
+        let is_known = known > 0 && revpos.is_some_and(|revpos| revpos <= known);
+        match is_stub(attachment) {
+            true => is_known,
+            false => raw::member(attachment, "data").is_some(),
+        }
     })
 }
 
@@ -181,14 +192,15 @@ fn known_until(document: &[u8], wanted: &Wanted) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::revision::Rev;
+    use crate::{replication::peer::Key, revision::Rev};
 
     fn rev(text: &str) -> Rev {
         Rev::parse(text.as_bytes()).unwrap()
     }
 
     fn wanted() -> Wanted {
-        Wanted { id: "a".into(), rev: rev("3-c"), ancestors: vec![rev("2-b"), rev("2-x")] }
+        let key = Key { id: "a".into(), rev: rev("3-c") };
+        Wanted { key, ancestors: vec![rev("2-b"), rev("2-x")] }
     }
 
     #[test]
@@ -213,7 +225,10 @@ mod tests {
         check(r#"{"f":{"stub":true,"revpos":2}}"#, true);
         check(r#"{"f":{"stub":true,"revpos":3}}"#, false);
         check(r#"{"f":{"stub":true,"revpos":1},"g":{"stub":true,"revpos":3}}"#, false);
-        check(r#"{"f":{"data":"","revpos":1}}"#, false);
+        check(r#"{"f":{"data":"","revpos":3},"g":{"stub":true,"revpos":2}}"#, true);
+        check(r#"{"f":{"follows":true,"revpos":3}}"#, false);
+        let plain = Wanted { ancestors: Vec::new(), ..wanted() };
+        assert!(!is_simple(br#"{"_attachments":{"f":{"stub":true,"revpos":0}}}"#, &plain));
     }
 
     #[test]

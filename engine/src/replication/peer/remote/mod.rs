@@ -16,7 +16,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{Method, StatusCode};
 
-use super::{Change, Log, Opened, Result, Wanted};
+use super::{Change, Key, Log, Opened, Result, Wanted};
 use crate::{
     json::{Object, Value, raw, write_string},
     replication::{
@@ -195,7 +195,8 @@ impl RemotePeer {
                 None => Vec::new(),
             };
             for rev in missing {
-                wanted.push(Wanted { id: id.clone(), rev, ancestors: ancestors.clone() });
+                let key = Key { id: id.clone(), rev };
+                wanted.push(Wanted { key, ancestors: ancestors.clone() });
             }
         }
         Ok(wanted)

@@ -55,9 +55,9 @@ fn call(wanted: &Wanted, with_since: bool) -> Call {
         write_revs(revs, &mut out);
         String::from_utf8(out).unwrap_or_default()
     };
-    let mut call = Call::get(encode_id(&wanted.id))
+    let mut call = Call::get(encode_id(&wanted.key.id))
         .param("revs", "true")
-        .param("open_revs", &list(std::slice::from_ref(&wanted.rev)))
+        .param("open_revs", &list(std::slice::from_ref(&wanted.key.rev)))
         .param("latest", "true");
     let mut since = wanted.ancestors.as_slice();
     while encode(&list(since)).len() > MAX_SINCE_BYTES {
@@ -130,7 +130,7 @@ async fn read_json(remote: &Remote, wanted: &Wanted, body: &Bytes, items: &Items
 /// A document that nothing follows.
 async fn send_plain(wanted: &Wanted, json: Vec<u8>, items: &Items) {
     let (_, data) = mpsc::channel(1);
-    let attached = Attached { id: wanted.id.clone(), json: json.into(), parts: Vec::new(), data };
+    let attached = Attached { key: wanted.key.clone(), json: json.into(), parts: Vec::new(), data };
     let _ = items.send(Ok(AttachedItem::Document(attached))).await;
 }
 
@@ -226,8 +226,8 @@ impl<'a> Outer<'a> {
         let json = minify(&json).map_err(|_| remote.senseless("a document that is no JSON"))?;
         let parts = parts_of(&json).map_err(|problem| remote.senseless(problem))?;
         let (sender, data) = mpsc::channel(PIECES);
-        let id = wanted.id.clone();
-        let attached = Attached { id, json: json.into(), parts: parts.clone(), data };
+        let key = wanted.key.clone();
+        let attached = Attached { key, json: json.into(), parts: parts.clone(), data };
         // If nobody takes it, the rest is passed over.
         let _ = items.send(Ok(AttachedItem::Document(attached))).await;
         let sent = inner.attachments(&parts, &sender).await;

@@ -1,12 +1,13 @@
 //! Writing revisions to a database behind a URL.
 
-use std::{collections::VecDeque, io};
+use std::{collections::VecDeque, io, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use futures_util::stream;
 use http::{Method, StatusCode};
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::Frame;
+use parking_lot::Mutex;
 
 use super::{MEDIUM_ANSWER_BYTES, RemotePeer, SMALL_ANSWER_BYTES};
 use crate::{
@@ -16,7 +17,7 @@ use crate::{
         error::ReplicationError,
         http::{Call, Payload, RequestBody, StreamedBody, encode_id},
         peer::{
-            Parcel, Result, Written,
+            Key, Parcel, Result, Written,
             attached::{Attached, Part},
         },
     },
@@ -47,7 +48,7 @@ impl RemotePeer {
                     written.written += (batch.len() as u64).saturating_sub(failures);
                 }
                 Stored::TooLarge if batch.len() == 1 => {
-                    let id = batch.first().map(Parcel::id);
+                    let id = batch.first().map(|parcel| &*parcel.key().id);
                     self.log_refusal(id, "the document is too large for the target");
                     written.failures += 1;
                 }
@@ -58,7 +59,7 @@ impl RemotePeer {
                 Stored::MissingStub => {
                     let (stubs, plain) = batch.into_iter().partition(has_stubs);
                     let stubs: Vec<Parcel> = stubs;
-                    written.without_stubs.extend(stubs.iter().map(|parcel| parcel.id().to_owned()));
+                    written.without_stubs.extend(stubs.iter().map(|parcel| parcel.key().clone()));
                     batches.push(plain);
                 }
             }
@@ -105,8 +106,8 @@ impl RemotePeer {
         &self,
         attached: Attached,
     ) -> Result<Written> {
-        let id = attached.id.clone();
-        let mut call = Call::new(Method::PUT, encode_id(&id)).param("new_edits", "false");
+        let key = attached.key.clone();
+        let mut call = Call::new(Method::PUT, encode_id(&key.id)).param("new_edits", "false");
         call.delay_commit = true;
         let (status, body) = if attached.parts.is_empty() {
             call.payload = Payload::Json(attached.json);
@@ -114,10 +115,10 @@ impl RemotePeer {
         } else {
             self.remote.send_stream(&call, related(attached), SMALL_ANSWER_BYTES).await?
         };
-        self.single_result(&id, status, &body)
+        self.single_result(key, status, &body)
     }
 
-    fn single_result(&self, id: &str, status: StatusCode, body: &Bytes) -> Result<Written> {
+    fn single_result(&self, key: Key, status: StatusCode, body: &Bytes) -> Result<Written> {
         let answer = Value::parse(body).unwrap_or(Value::Null);
         let text = |name: &str| answer.get(name).and_then(Value::as_str).unwrap_or_default();
         let (error, reason) = (text("error"), text("reason"));
@@ -125,19 +126,18 @@ impl RemotePeer {
             // A conflict means that it is there already.
             200..=202 | 409 => return Ok(Written::one(true)),
             412 if error == "missing_stub" => {
-                let without_stubs = vec![id.to_owned()];
-                return Ok(Written { without_stubs, ..Written::default() });
+                return Ok(Written { without_stubs: vec![key], ..Written::default() });
             }
             401 | 403 | 413 | 415 => true,
             400 => reason.starts_with("Attachment name "),
             _ => false,
         };
         if is_refusal {
-            self.log_refusal(Some(id), &format!("{status} {error}: {reason}"));
+            self.log_refusal(Some(&key.id), &format!("{status} {error}: {reason}"));
             return Ok(Written::one(false));
         }
         let reason = format!("{status} {error}: {reason}");
-        Err(ReplicationError::DocumentWrite { id: id.to_owned(), reason })
+        Err(ReplicationError::DocumentWrite { id: key.id, reason })
     }
 }
 
@@ -175,6 +175,8 @@ struct Body {
     attached: Attached,
     /// Attachment bytes that have arrived.
     rest: Bytes,
+    /// When a piece was last taken.
+    taken: Arc<Mutex<Instant>>,
 }
 
 /// A document and its attachments as `multipart/related`.
@@ -203,8 +205,10 @@ fn related(attached: Attached) -> StreamedBody {
         Step::Data(length) => *length,
     });
     let length = length.sum();
-    let body = Body { steps, attached, rest: Bytes::new() };
-    StreamedBody { content_type: boundary.content_type("related"), length, body: body.boxed() }
+    let taken = Arc::new(Mutex::new(Instant::now()));
+    let body = Body { steps, attached, rest: Bytes::new(), taken: Arc::clone(&taken) };
+    let content_type = boundary.content_type("related");
+    StreamedBody { content_type, length, body: body.boxed(), taken }
 }
 
 impl Body {
@@ -217,6 +221,7 @@ impl Body {
     }
 
     async fn piece(&mut self) -> Option<io::Result<Bytes>> {
+        *self.taken.lock() = Instant::now();
         loop {
             match self.steps.pop_front()? {
                 Step::Text(text) => return Some(Ok(text)),
@@ -252,6 +257,11 @@ mod tests {
     use tokio::sync::mpsc;
 
     use super::*;
+    use crate::Rev;
+
+    fn key() -> Key {
+        Key { id: "x".into(), rev: Rev::parse(b"1-a").unwrap() }
+    }
 
     #[tokio::test]
     async fn a_document_with_attachments_has_the_length_announced() {
@@ -264,7 +274,7 @@ mod tests {
         };
         let parts = vec![part("a", 3, false), part("b", 0, true), part("c", 4, false)];
         let json = Bytes::from_static(b"{}");
-        let attached = Attached { id: "x".into(), json, parts, data };
+        let attached = Attached { key: key(), json, parts, data };
         sender.send(Ok(Bytes::from_static(b"abccc"))).await.unwrap();
         sender.send(Ok(Bytes::from_static(b"cc"))).await.unwrap();
         let StreamedBody { length, body, .. } = related(attached);
@@ -282,7 +292,7 @@ mod tests {
         let (sender, data) = mpsc::channel(4);
         let part = Part { name: "a".into(), content_type: String::new(), gzip: false, length: 3 };
         let json = Bytes::from_static(b"{}");
-        let attached = Attached { id: "x".into(), json, parts: vec![part], data };
+        let attached = Attached { key: key(), json, parts: vec![part], data };
         sender.send(Ok(Bytes::from_static(b"ab"))).await.unwrap();
         drop(sender);
         let StreamedBody { body, .. } = related(attached);
