@@ -31,13 +31,13 @@ impl WriteHook for Scribe {
     }
 }
 
-fn hooked() -> Arc<settee_engine::Database> {
+fn hooked() -> Arc<Database> {
     let databases = databases();
     databases.set_write_hook("_users", Arc::new(Scribe));
     databases.create("_users", Props::default()).unwrap()
 }
 
-fn body(database: &Arc<settee_engine::Database>, id: &str) -> String {
+fn body(database: &Arc<Database>, id: &str) -> String {
     let reader = database.read().unwrap();
     let found = reader.get(id, &GetOptions::default()).unwrap();
     String::from_utf8(found.body().to_vec()).unwrap()

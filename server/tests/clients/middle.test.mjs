@@ -23,14 +23,14 @@ test('what one PouchDB pushes to A, the other pulls from B', async () => {
   await b.json('PUT', '/_replicator/to-a', { source: `${b.url}/notes`, target: `${a.url}/notes`, continuous: true });
   const atA = new PouchDB(`${a.url}/notes`), atB = new PouchDB(`${b.url}/notes`);
 
-  const notes = Array.from({ length: 150 }, (_, n) => ({ _id: `note/${n} ä`, n, text: 'x'.repeat(n) }));
+  const notes = Array.from({ length: 40 }, (_, n) => ({ _id: `note/${n} ä`, n, text: 'x'.repeat(n) }));
   await here.bulkDocs(notes);
   await here.putAttachment('note/0 ä', 'photo', (await here.get('note/0 ä'))._rev, randomBytes(200_000), 'image/jpeg');
   await here.remove(await here.get('note/1 ä'));
   await here.replicate.to(atA);
   await eventually(async () => {
     await there.replicate.from(atB);
-    assert.equal((await there.info()).doc_count, 149);
+    assert.equal((await there.info()).doc_count, 39);
     await same(here, there);
   });
 

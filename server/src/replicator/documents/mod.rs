@@ -150,7 +150,7 @@ impl Documents {
                 _ => drop(followed.remove(database)),
             }
         }
-        let keys: Vec<DocKey> = self.entries(database).into_iter().map(|(key, _)| key).collect();
+        let keys: Vec<DocKey> = self.entries(database).into_keys().collect();
         for key in keys {
             self.forget(&key);
         }
