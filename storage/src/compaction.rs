@@ -96,9 +96,9 @@ pub enum Phase {
 pub struct Progress {
     /// What it is doing.
     pub phase: Phase,
-    /// Changes copied so far, those of the catch-up included.
+    /// Changes copied so far, those of the catch-up included; while an index is built, its rows so far.
     pub done: u64,
-    /// Changes to copy, as far as is known.
+    /// How many there will be, as far as is known.
     pub total: u64,
 }
 
