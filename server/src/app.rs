@@ -178,6 +178,7 @@ impl App {
         self.accounts.reload(&self.config, &settings);
         self.per_user.configure(auth::users_database(&settings), &settings.accounts.per_user);
         self.databases.set_view_settings(settings.views.clone());
+        self.databases.set_body_compression(settings.file_compression);
         self.databases.set_compaction_channels(settings.compaction_channels.clone());
         self.settings.store(Arc::new(settings));
         logging::follow(&self.config);

@@ -6,7 +6,7 @@ mod diff;
 mod found;
 mod get;
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use settee_storage::{Seq, Snapshot};
 
@@ -17,6 +17,7 @@ pub use get::OpenRevs;
 
 use crate::{
     database::{Database, settings},
+    document::{Summary, packed::is_packed},
     error::Result,
 };
 
@@ -36,6 +37,15 @@ impl Reader {
     /// Number of purge requests it sees.
     pub(crate) fn purge_seq(&self) -> Result<u64> {
         settings::purge_seq(self.snapshot.meta(settings::PURGE_SEQ)?)
+    }
+
+    /// The text of a body that it found.
+    pub(crate) fn body<'b>(&self, summary: &Summary<'b>) -> Result<Cow<'b, [u8]>> {
+        let stored = summary.stored_body;
+        if !is_packed(stored) {
+            return Ok(Cow::Borrowed(stored));
+        }
+        self.database.dictionaries.unpack(stored, &*self.snapshot).map(Cow::Owned)
     }
 
     /// The database it reads.

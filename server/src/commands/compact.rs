@@ -33,6 +33,10 @@ pub struct Compact {
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
 
+    /// Store bodies as text instead of packing them, as [couchdb] file_compression = none does
+    #[arg(long)]
+    no_packing: bool,
+
     #[command(flatten)]
     output: Output,
 }
@@ -82,7 +86,7 @@ impl Compact {
     fn compact(&self, file: &Path) -> Result<(), Failure> {
         let name = file.display().to_string();
         let shown = RefCell::new(Shown::new(self.output, &name));
-        let compacted = compaction::compact_file(disk(), file, &|done| {
+        let compacted = compaction::compact_file(disk(), file, !self.no_packing, &|done| {
             shown.borrow_mut().tell(done);
             true
         });

@@ -154,8 +154,9 @@ impl<'c> Copy<'c> {
                     staged: &HashMap::new(),
                     go_on: &go_on,
                 };
-                let value = job.key(key, value, &mut copier)?;
-                self.keys.push(&space.key(key), &value)?;
+                if let Some(value) = job.key(space.keyspace(), key, value, &mut copier)? {
+                    self.keys.push(&space.key(key), &value)?;
+                }
             }
         }
         Ok(())
