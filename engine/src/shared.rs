@@ -1,6 +1,9 @@
 //! What the databases of one folder have in common. Every [`Database`](crate::Database) holds a handle.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use parking_lot::RwLock;
 
@@ -40,6 +43,8 @@ pub(crate) struct Shared {
     pub(crate) indexer: Arc<Indexer>,
     /// and those that build or rewrite them, which takes longer.
     pub(crate) builder: Arc<Indexer>,
+    /// Whether compaction packs bodies.
+    packs_bodies: AtomicBool,
     attachments: RwLock<Arc<AttachmentSettings>>,
     /// The settings, and how often they or the interpreters were renewed.
     javascript: RwLock<(Arc<JsSettings>, u64)>,
@@ -59,10 +64,20 @@ impl Shared {
             background: Arc::default(),
             indexer: Arc::default(),
             builder: Arc::default(),
+            packs_bodies: AtomicBool::new(true),
             attachments: RwLock::new(Arc::new(attachments)),
             javascript: RwLock::default(),
             views: RwLock::default(),
         })
+    }
+
+    /// Whether compaction packs bodies, or unpacks them.
+    pub(crate) fn packs_bodies(&self) -> bool {
+        self.packs_bodies.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_packs_bodies(&self, packs: bool) {
+        self.packs_bodies.store(packs, Ordering::Relaxed);
     }
 
     /// Compression and limits for attachments written from now on.

@@ -193,6 +193,52 @@ fn a_compaction_in_the_background_lists_itself_and_ends() {
     assert_eq!(databases.get("db").unwrap().info().unwrap().doc_count, 200);
 }
 
+/// Small documents that are alike are packed with a dictionary; they read as before, also when they are
+/// packed again, and a database can be told to unpack them.
+#[test]
+fn bodies_are_packed_and_read_as_before() {
+    let databases = Databases::in_memory();
+    let database = databases.create("db", Props::default()).unwrap();
+    let body = |number: usize| {
+        let customer = number * 7919 % 1000;
+        let note = "Please ring twice and leave the parcel with the neighbour";
+        format!(
+            r#""type":"order","number":{number},"customer":{{"name":"Customer {customer}"}},"note":"{note}""#
+        )
+    };
+    let documents =
+        (0..600).map(|number| parse(&format!(r#"{{"_id":"{number}",{}}}"#, body(number))));
+    database.write(documents.collect(), WriteMode::Interactive).unwrap();
+    let check = |count: usize| {
+        for number in 0..count {
+            let found = text(&database, &number.to_string(), &GetOptions::default());
+            assert!(found.ends_with(&format!("\",{}}}", body(number))), "{found}");
+        }
+    };
+    let plain = database.info().unwrap().sizes;
+    database.compact().unwrap();
+    let packed = database.info().unwrap().sizes;
+    assert!(packed.active * 2 < plain.active * 2 - plain.external / 2, "{packed:?} of {plain:?}");
+    assert_eq!(packed.external, plain.external);
+    check(600);
+    // An edit of a packed document, and one that adds an attachment to a packed body.
+    let rev =
+        |id: &str| database.read().unwrap().get(id, &GetOptions::default()).unwrap().rev().clone();
+    put(&database, &format!(r#"{{"_id":"7","_rev":"{}",{}}}"#, rev("7"), body(7)));
+    let mut edited = database.read().unwrap().edit("599", None).unwrap();
+    edited.attachments = staged(&database, &content(), || {}).attachments;
+    assert!(database.write(vec![edited], WriteMode::Interactive).unwrap()[0].is_ok());
+    for packs in [true, true, false, true] {
+        databases.set_body_compression(packs);
+        database.compact().unwrap();
+        check(599);
+        assert_eq!(attachment(&database, "599", "file"), content());
+        let sizes = database.info().unwrap().sizes;
+        let without_attachment = sizes.active - content().len() as u64;
+        assert_eq!(without_attachment * 4 < plain.active * 3, packs, "{sizes:?} of {plain:?}");
+    }
+}
+
 /// Files grow by updates and are compacted by themselves as soon as that pays.
 #[test]
 fn a_file_that_is_mostly_garbage_is_compacted_by_itself() {
@@ -228,14 +274,14 @@ fn a_closed_file_is_compacted_and_an_open_one_refused() {
         put(&database, &format!(r#"{{"_id":"{number}","text":"some text"}}"#));
     }
     let path = folder.path().join("db.settee");
-    let refused = compact_file(Arc::new(RealDisk), &path, &|_| true);
+    let refused = compact_file(Arc::new(RealDisk), &path, true, &|_| true);
     assert!(
         matches!(refused, Err(Error::Storage(settee_storage::Error::Locked { .. }))),
         "{refused:?}"
     );
     databases.close().unwrap();
     drop((database, databases));
-    let compacted = compact_file(Arc::new(RealDisk), &path, &|_| true).unwrap();
+    let compacted = compact_file(Arc::new(RealDisk), &path, true, &|_| true).unwrap();
     assert!(compacted.bytes_after < compacted.bytes_before, "{compacted:?}");
     assert_eq!(open().get("db").unwrap().info().unwrap().doc_count, 50);
 }

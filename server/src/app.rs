@@ -199,6 +199,7 @@ impl App {
         self.global_changes.configure(settings.global_changes);
         self.replicator.configure(&settings);
         self.databases.set_view_settings(settings.views.clone());
+        self.databases.set_body_compression(settings.file_compression);
         self.databases.set_compaction_channels(settings.compaction_channels.clone());
         self.settings.store(Arc::new(settings));
         logging::follow(&self.config);

@@ -278,3 +278,83 @@ fn mistakes_are_answered_with_a_sentence_and_a_code() {
     let text = done(&["dump", "--data-dir", text(folder.path()), "db"]);
     assert!(text.contains(r#"{"_id":"b","_rev":"1-b","v":1,"#), "{text}");
 }
+
+/// What compaction of files takes away and what it leaves, what a server keeps it from, and what scripts
+/// see of it.
+#[test]
+fn databases_are_compacted_by_the_command_while_no_server_has_them() {
+    let mut server = Settee::start();
+    fill(&server);
+    for n in 0..300 {
+        let docs: Vec<_> = (0..20)
+            .map(|id| {
+                let ids: Vec<_> = (n.max(1) - 1..=n).rev().map(|n| n.to_string()).collect();
+                json!({
+                    "_id": format!("edited-{id}"), "n": "x".repeat(200),
+                    "_revisions": {"start": n + 1, "ids": ids},
+                })
+            })
+            .collect();
+        let body = json!({ "new_edits": false, "docs": docs }).to_string();
+        server.ask("POST", "/db/_bulk_docs", &body).expect(201);
+    }
+    server.ask("PUT", "/other", "").expect(201);
+    server.ask("PUT", "/other/doc", r#"{"a":1}"#).expect(201);
+    // Whatever reads a body by itself has to read packed ones.
+    let design = json!({
+        "language": "javascript", "padding": "repeated ".repeat(40),
+        "validate_doc_update": "function (doc) { if (doc.bad) throw({forbidden: 'no'}); }",
+        "views": {"long": {"map": "function (doc) { if (doc.n && doc.n.length) emit(doc._id, doc.n); }"}},
+    });
+    server.ask("PUT", "/db/_design/check", &design.to_string()).expect(201);
+    let readings = |server: &Settee| {
+        let selector = r#"{"selector":{"n":{"$type":"string"}},"fields":["_id","n"]}"#;
+        let found = server.ask("POST", "/db/_find", selector).expect(200).json();
+        let rows = server.ask("GET", "/db/_design/check/_view/long", "").expect(200).json();
+        server.ask("PUT", "/db/refused", r#"{"bad":true}"#).expect(403);
+        (found["docs"].clone(), rows["rows"].clone())
+    };
+    let (expected, read) = (seen(&server), readings(&server));
+    assert_eq!(read.0.as_array().unwrap().len(), 20);
+    let (data, file) = (server.data_dir(), server.data_dir().join("db.settee"));
+    for arguments in [
+        &["compact", "--data-dir", text(&data)][..],
+        &["compact", "--data-dir", text(&data), "db"],
+        &["compact", text(&file)],
+    ] {
+        let refused = failed(arguments, 4);
+        assert!(refused.contains("is in use by a running settee: stop that server"), "{refused}");
+    }
+    server.stop();
+
+    let length = || fs::metadata(&file).unwrap().len();
+    let before = length();
+    let told = done(&["compact", "--json", text(&file)]);
+    let told: Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(told["file"], text(&file), "{told}");
+    assert_eq!(told["documents"], 1226, "{told}");
+    assert!(told["bytes_after"].as_u64().unwrap() <= length(), "{told}");
+    assert!(length() * 5 < before * 3, "{before} {told}");
+    let lines = done(&["compact", "--json", "--data-dir", text(&data)]);
+    let files: Vec<Value> = lines.lines().map(|it| serde_json::from_str(it).unwrap()).collect();
+    assert!(files.iter().any(|it| it["file"] == text(&data.join("other.settee"))), "{lines}");
+    let said = done(&["compact", "--data-dir", text(&data), "other"]);
+    assert!(said.contains(" before, ") && said.contains("; 1 documents"), "{said}");
+    done(&["verify", text(&file)]);
+
+    // One that is missing does not keep the others from it, and decides how it ends.
+    let missing = failed(&["compact", "--data-dir", text(&data), "missing", "other"], 1);
+    assert!(missing.contains("does not exist"), "{missing}");
+    failed(&["compact"], 2);
+    assert!(fs::read_dir(&data).unwrap().all(|entry| {
+        let name = entry.unwrap().file_name();
+        !name.to_str().unwrap().ends_with(".compact")
+    }));
+
+    fs::remove_dir_all(data.join("db.views")).unwrap();
+    server.launch();
+    for (theirs, ours) in seen(&server).iter().zip(&expected) {
+        assert_eq!(theirs, ours);
+    }
+    assert_eq!(readings(&server), read);
+}

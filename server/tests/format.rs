@@ -587,3 +587,115 @@ fn read_stream(file: &[u8], stream: StreamRef) -> Vec<u8> {
     assert_eq!(content.len() as u64, length);
     content
 }
+
+/// What stands under a tree's root, by "Nodes".
+fn leaf_rows(file: &[u8], root: (u64, u64), height: u64) -> Vec<(Vec<u8>, &[u8])> {
+    if height == 0 {
+        return Vec::new();
+    }
+    let node = Node::at(file, root.0 as usize);
+    assert_eq!((node.len as u64, u64::from(node.level)), (root.1, height - 1));
+    let mut rows = Vec::new();
+    for (key, value) in node.entries {
+        match height {
+            1 => rows.push((key, value)),
+            _ => {
+                let mut input = Input { file: value, at: 0 };
+                let child = (input.number(8), input.number(4));
+                rows.extend(leaf_rows(file, child, height - 1));
+            }
+        }
+    }
+    rows
+}
+
+/// "Documents": the texts of all winners in a file that compaction made and nobody wrote to since, and how
+/// many of them were packed with a dictionary.
+fn texts(file: &[u8]) -> (Vec<(String, String)>, usize) {
+    let mut header = Input { file, at: 16 };
+    assert_eq!((header.number(4), header.number(4)), (2, 4096));
+    header.take(32);
+    let base = header.number(8) as usize;
+    let mut input = Input { file, at: base + 56 + 112 };
+    let mut root = || {
+        let (height, place) = (input.number(1), (input.number(8), input.number(4)));
+        input.take(4);
+        leaf_rows(file, place, height)
+    };
+    let (by_id, _, keys) = (root(), root(), root());
+    let mut packed_bodies = 0;
+    let mut text = |value: &[u8]| {
+        let mut input = Input { file: value, at: 0 };
+        (input.n(), input.number(1), input.n(), input.n());
+        assert_eq!(input.number(1) & 4, 0);
+        input.take(16);
+        input.n();
+        let (at, len, crc) = (input.number(8) as usize, input.number(4) as usize, input.number(4));
+        let blob = &file[at..at + len];
+        assert_eq!(u64::from(crc32fast::hash(blob)), crc);
+        let mut input = Input { file: blob, at: 0 };
+        input.bytes();
+        if blob[input.at] == b'{' {
+            return String::from_utf8(blob[input.at..].to_vec()).unwrap();
+        }
+        assert_eq!(input.number(1), 1);
+        let (number, len) = (input.number(4) as u32, input.n() as usize);
+        let dictionary = match number {
+            0 => &[],
+            number => {
+                packed_bodies += 1;
+                let key = [&[1], &b"dictionary/"[..], &number.to_be_bytes()].concat();
+                let value = keys.iter().find(|(found, _)| *found == key).unwrap().1;
+                let mut value = Input { file: value, at: 0 };
+                value.n();
+                assert_eq!(crc32fast::hash(&value.file[value.at..]), number);
+                &value.file[value.at..]
+            }
+        };
+        let mut decoder = zstd::bulk::Decompressor::with_dictionary(dictionary).unwrap();
+        let text = decoder.decompress(&blob[input.at..], len).unwrap();
+        assert_eq!(text.len(), len);
+        String::from_utf8(text).unwrap()
+    };
+    let texts =
+        by_id.iter().map(|(id, value)| (String::from_utf8(id.clone()).unwrap(), text(value)));
+    (texts.collect(), packed_bodies)
+}
+
+#[test]
+fn the_document_says_what_packed_bodies_say() {
+    let folder = tempfile::tempdir().unwrap();
+    let lines: Vec<(String, String)> = (0..700)
+        .map(|n| {
+            let kind = ["order", "person"][n % 2];
+            let body = match n % 50 {
+                0 => format!("{{\"n\":{n}}}"),
+                _ => format!(
+                    "{{\"type\":\"{kind}\",\"n\":{n},\"text\":\"the words of every {kind}\"}}"
+                ),
+            };
+            (format!("{n:04}"), body)
+        })
+        .collect();
+    let dump = folder.path().join("dump");
+    let dumped: String = lines
+        .iter()
+        .map(|(id, body)| format!("{{\"_id\":\"{id}\",\"_rev\":\"1-{:032x}\",{}\n", 7, &body[1..]))
+        .collect();
+    std::fs::write(&dump, dumped).unwrap();
+    let settee = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_settee"));
+        let done = command.args(arguments).arg("--data-dir").arg(folder.path()).output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    };
+    settee(&["load", "db", "--from", dump.to_str().unwrap()]);
+    settee(&["compact", "db"]);
+    let path = folder.path().join("db.settee");
+    let (found, packed) = texts(&std::fs::read(&path).unwrap());
+    assert_eq!(found, lines);
+    assert!(packed > 600, "{packed}");
+    settee(&["verify", "db"]);
+    settee(&["compact", "db", "--no-packing"]);
+    let (found, packed) = texts(&std::fs::read(&path).unwrap());
+    assert_eq!((found, packed), (lines, 0));
+}

@@ -36,6 +36,15 @@ pub struct NewDocument {
     pub by_seq: Vec<u8>,
 }
 
+/// A keyspace beside the documents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keyspace {
+    /// Local documents.
+    Local,
+    /// What the engine keeps about the database.
+    Meta,
+}
+
 /// Copies what values refer to. Within one document, what is handed over twice is copied once.
 pub trait Copier {
     /// Copies a blob as it is, its checksum verified.
@@ -62,12 +71,19 @@ pub trait Compaction {
     /// Those of the copier; anything else ends the compaction and leaves the store as it was.
     fn document(&mut self, old: OldDocument<'_>, copier: &mut dyn Copier) -> Result<NewDocument>;
 
-    /// Makes the new value of a local or meta key. Copies it unless the engine keeps references there.
+    /// Makes the new value of a local or meta key; `None` leaves it out. Copies it unless the engine keeps
+    /// references there, or what the new file has no use for.
     ///
     /// # Errors
     /// As [`Compaction::document`].
-    fn key(&mut self, _key: &[u8], value: &[u8], _copier: &mut dyn Copier) -> Result<Vec<u8>> {
-        Ok(value.to_vec())
+    fn key(
+        &mut self,
+        _keyspace: Keyspace,
+        _key: &[u8],
+        value: &[u8],
+        _copier: &mut dyn Copier,
+    ) -> Result<Option<Vec<u8>>> {
+        Ok(Some(value.to_vec()))
     }
 }
 
@@ -96,9 +112,9 @@ pub enum Phase {
 pub struct Progress {
     /// What it is doing.
     pub phase: Phase,
-    /// Changes copied so far, those of the catch-up included.
+    /// Changes copied so far, those of the catch-up included; while an index is built, its rows so far.
     pub done: u64,
-    /// Changes to copy, as far as is known.
+    /// How many there will be, as far as is known.
     pub total: u64,
 }
 

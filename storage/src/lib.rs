@@ -25,7 +25,7 @@ pub mod store;
 pub mod tree;
 
 pub use compaction::{
-    Compacted, Compaction, Copier, NewDocument, OldDocument, Phase, Progress, Watch,
+    Compacted, Compaction, Copier, Keyspace, NewDocument, OldDocument, Phase, Progress, Watch,
 };
 pub use error::{Error, Result};
 pub use file::{FileStore, Options, ReadBy, Recovery, offline};

@@ -3,8 +3,8 @@
 use std::{path::PathBuf, sync::Arc};
 
 use settee_storage::{
-    BlobRef, Direction, DocWeight, FileStore, KeyRange, Options, Snapshot, Store, disk::RealDisk,
-    update,
+    BlobRef, Compaction, Copier, Direction, DocWeight, Error, FileStore, KeyRange, NewDocument,
+    OldDocument, Options, Result, Snapshot, Store, disk::RealDisk, update,
 };
 
 use crate::peer::{Edit, Opening, Outcome, Peer, Reader, Row};
@@ -47,13 +47,30 @@ impl Peer for Settee {
     }
 
     fn compact(&mut self) -> Outcome<bool> {
-        Ok(false)
+        self.store.compact(&mut Copies, &|_| true)?;
+        Ok(true)
     }
 }
 
 impl Drop for Settee {
     fn drop(&mut self) {
         self.store.close();
+    }
+}
+
+/// Copies the body of each document.
+struct Copies;
+
+impl Compaction for Copies {
+    fn document(
+        &mut self,
+        old: OldDocument<'_>,
+        copier: &mut dyn Copier,
+    ) -> Result<NewDocument> {
+        let wrong = Error::Invalid { what: "a value that is no reference" };
+        let at = BlobRef::from_bytes(old.by_id).ok_or(wrong)?;
+        let by_id = copier.blob(at)?.to_bytes().to_vec();
+        Ok(NewDocument { weight: old.weight, by_id, by_seq: old.by_seq.to_vec() })
     }
 }
 

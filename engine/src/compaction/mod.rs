@@ -3,6 +3,7 @@
 //! How a file is compacted is the store's affair. Here is what only the engine knows:
 //!
 //! * `rewrite`: which revisions keep their bodies, and where values hold references
+//! * `packing`: bodies are compressed on this occasion
 //! * `channel`: when it pays to compact a database; `gauge`: noticing it
 //! * `queue`: the databases that wait to be compacted, and the few threads that do it
 //!
@@ -11,6 +12,7 @@
 
 mod channel;
 mod gauge;
+mod packing;
 mod queue;
 mod rewrite;
 
@@ -24,7 +26,7 @@ pub(crate) use gauge::Gauge;
 pub use queue::ChannelStatus;
 pub(crate) use queue::CompactionQueue;
 
-use self::rewrite::Rewriter;
+use self::{packing::Packing, rewrite::Rewriter};
 use crate::{database::Database, error::Result};
 
 /// What compactions call themselves in the list of tasks.
@@ -49,16 +51,11 @@ impl Database {
     /// As [`Database::compact`].
     pub fn compact_while(&self, go_on: &dyn Fn() -> bool) -> Result<Compacted> {
         let task = self.shared.tasks.begin(TASK, self.first_members());
-        let mut rewriter = Rewriter::default();
         let watch = |progress| {
             task.set(members(progress));
             !task.is_cancelled() && go_on()
         };
-        let compacted = self.store.compact(&mut rewriter, &watch);
-        if let Some(error) = rewriter.into_failure() {
-            return Err(error);
-        }
-        let compacted = compacted?;
+        let compacted = compact_store(&self.store, self.shared.packs_bodies(), &watch)?;
         self.gauge.compacted(compacted, &*self.store.snapshot()?);
         Ok(compacted)
     }
@@ -93,22 +90,37 @@ impl Database {
     }
 }
 
-/// Compacts a database file that no server has open; `watch` hears how far it is and may end it.
+/// Compacts a database file that no server has open, its bodies packed or as text; `watch` hears how far it
+/// is and may end it.
 ///
 /// # Errors
 /// [`settee_storage::Error::Locked`] if a server has it open, otherwise as [`Database::compact`].
-pub fn compact_file(disk: Arc<dyn Disk>, path: &Path, watch: Watch<'_>) -> Result<Compacted> {
-    let store = FileStore::open(disk, path, settee_storage::Options::default())?;
-    let mut rewriter = Rewriter::default();
-    let compacted = store.compact(&mut rewriter, watch);
+pub fn compact_file(
+    disk: Arc<dyn Disk>,
+    path: &Path,
+    packs_bodies: bool,
+    watch: Watch<'_>,
+) -> Result<Compacted> {
+    let store: Arc<dyn Store> = FileStore::open(disk, path, settee_storage::Options::default())?;
+    let compacted = compact_store(&store, packs_bodies, watch);
     let closed = store.checkpoint();
     store.close();
-    if let Some(error) = rewriter.into_failure() {
-        return Err(error);
-    }
     let compacted = compacted?;
     closed?;
     Ok(compacted)
+}
+
+fn compact_store(
+    store: &Arc<dyn Store>,
+    packs_bodies: bool,
+    watch: Watch<'_>,
+) -> Result<Compacted> {
+    let mut rewriter = Rewriter::new(Packing::prepare(store, packs_bodies)?);
+    let compacted = store.compact(&mut rewriter, watch);
+    match rewriter.into_failure() {
+        Some(error) => Err(error),
+        None => Ok(compacted?),
+    }
 }
 
 /// What the task says of itself, by the names CouchDB has for it.

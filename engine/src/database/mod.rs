@@ -32,6 +32,7 @@ pub use subscription::Subscription;
 use crate::{
     compaction::Gauge,
     design::DesignCache,
+    document::packed::Dictionaries,
     error::Result,
     events::Event,
     find::Catalog,
@@ -77,6 +78,8 @@ pub struct Database {
     /// Whether compacting it might pay.
     pub(crate) gauge: Gauge,
     pub(crate) catalog: Catalog,
+    /// What its packed bodies are read with.
+    pub(crate) dictionaries: Dictionaries,
     pub(crate) shared: Arc<Shared>,
 }
 
@@ -125,6 +128,7 @@ impl Database {
             views,
             gauge: Gauge::default(),
             catalog: Catalog::default(),
+            dictionaries: Dictionaries::default(),
             shared,
         });
         let (on_commit, itself) = (Arc::clone(&database.notifier), Arc::downgrade(&database));

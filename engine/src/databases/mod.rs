@@ -170,6 +170,11 @@ impl Databases {
         self.shared.compactions.set_channels(channels);
     }
 
+    /// Whether bodies are compressed when a database is compacted (at first they are) or are stored as text.
+    pub fn set_body_compression(&self, compresses: bool) {
+        self.shared.set_packs_bodies(compresses);
+    }
+
     /// What these channels do now.
     #[must_use]
     pub fn compaction_channels(&self) -> Vec<ChannelStatus> {

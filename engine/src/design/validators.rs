@@ -62,7 +62,7 @@ impl Validators {
                 continue;
             }
             let blob = reader.snapshot.blob(winner.body)?;
-            let body = Summary::decode(&blob)?.body;
+            let body = &*reader.body(&Summary::decode(&blob)?)?;
             if let Some(validation) = raw::member(body, "validate_doc_update") {
                 let mut design = Vec::new();
                 DocumentView::new(id, &winner.rev, body).write_json(&mut design);

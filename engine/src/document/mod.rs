@@ -13,6 +13,7 @@ pub mod body;
 pub mod bulk;
 pub mod entry;
 pub mod incoming;
+pub(crate) mod packed;
 pub mod splice;
 pub mod summary;
 

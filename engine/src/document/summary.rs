@@ -63,8 +63,9 @@ pub struct AttachmentRecord {
 /// The blob of one revision, its attachments not yet read.
 #[derive(Clone, Copy, Debug)]
 pub struct Summary<'a> {
-    /// The body: a minified JSON object without special members.
-    pub body: &'a [u8],
+    /// The body: a minified JSON object without special members, or such a one packed by compaction.
+    /// `Reader::body` gives its text.
+    pub stored_body: &'a [u8],
     attachments: &'a [u8],
 }
 
@@ -76,7 +77,7 @@ impl<'a> Summary<'a> {
     pub fn decode(blob: &'a [u8]) -> Result<Self> {
         let mut reader = Reader::new(blob, "document body");
         let attachments = reader.bytes()?;
-        Ok(Summary { attachments, body: reader.rest() })
+        Ok(Summary { attachments, stored_body: reader.rest() })
     }
 
     /// True if the revision has attachments.
@@ -190,7 +191,7 @@ mod tests {
         ) {
             let blob = encode_summary(&body, &attachments);
             let summary = Summary::decode(&blob).unwrap();
-            prop_assert_eq!(summary.body, &body[..]);
+            prop_assert_eq!(summary.stored_body, &body[..]);
             prop_assert_eq!(summary.has_attachments(), !attachments.is_empty());
             prop_assert_eq!(summary.attachments().unwrap(), attachments);
         }

@@ -64,7 +64,7 @@ impl Reader {
         for (id, _) in designs {
             let Some(entry) = self.snapshot.doc(id.as_bytes())? else { continue };
             let blob = self.snapshot.blob(DocHead::decode(&entry.value)?.winner.body)?;
-            let body = Value::from_canonical(Summary::decode(&blob)?.body)?;
+            let body = Value::from_canonical(&self.body(&Summary::decode(&blob)?)?)?;
             indexes.extend(JsonIndex::of_design(id, &body, partitioned).into_iter().map(Arc::new));
         }
         Ok(indexes)

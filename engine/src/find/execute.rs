@@ -281,7 +281,8 @@ impl<'r> Run<'r> {
     fn matches(&mut self, id: &str, head: &DocHead<'_>, seq: Seq) -> Result<bool> {
         if self.by_body {
             let blob = self.reader.snapshot.blob(head.winner.body)?;
-            return Ok(self.request.selector.matches(Summary::decode(&blob)?.body));
+            let body = self.reader.body(&Summary::decode(&blob)?)?;
+            return Ok(self.request.selector.matches(&body));
         }
         self.write_document(id, head, seq)?;
         Ok(self.request.selector.matches(&self.document))

@@ -9,7 +9,10 @@ use crate::{
     database::settings::{
         IDENTITY, Identity, PURGE_SEQ, PURGED_INFOS_LIMIT, REVS_LIMIT, SECURITY, number,
     },
-    document::{AttachmentPlace, AttachmentRecord, DocHead, Summary, Winner, encode_change},
+    document::{
+        AttachmentPlace, AttachmentRecord, DocHead, Summary, Winner, encode_change,
+        packed::{Dictionaries, Dictionary, dictionary_number, is_packed},
+    },
     json::Value,
     revision::Rev,
     revtree::{RevTree, Stored},
@@ -25,12 +28,15 @@ use crate::{
 ///
 /// let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
 /// FileStore::create(disk.clone(), Path::new("db"), Options::default())?;
-/// let report = verify(&*disk, Path::new("db"), &EngineContent, &mut |_, _| ())?;
+/// let report = verify(&*disk, Path::new("db"), &EngineContent::default(), &mut |_, _| ())?;
 /// assert!(report.is_sound());
 /// # Ok::<(), settee_storage::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug, Default)]
-pub struct EngineContent;
+#[derive(Debug, Default)]
+pub struct EngineContent {
+    /// What packed bodies are read with.
+    dictionaries: Dictionaries,
+}
 
 impl Content for EngineContent {
     fn document(
@@ -55,7 +61,7 @@ impl Content for EngineContent {
         if weight_of(row.id, &tree).ok().as_ref() != Some(&row.weight) {
             resolver.flaw(format!("document {id:?}: its sizes are not those of its revisions"));
         }
-        bodies(&id, &tree, resolver)
+        bodies(&id, &tree, &self.dictionaries, resolver)
     }
 
     fn local(&self, key: &[u8], value: &[u8], resolver: &mut Resolver<'_>) -> Result<()> {
@@ -72,7 +78,8 @@ impl Content for EngineContent {
             IDENTITY => Identity::decode(value).is_some(),
             SECURITY => Value::parse(value).is_ok(),
             REVS_LIMIT | PURGED_INFOS_LIMIT | PURGE_SEQ => number(value).is_ok(),
-            _ => true,
+            _ => dictionary_number(key)
+                .is_none_or(|number| Dictionary::decode(number, value).is_ok()),
         };
         if !reads {
             let key = String::from_utf8_lossy(key);
@@ -83,19 +90,37 @@ impl Content for EngineContent {
 }
 
 /// Follows all bodies of a document, those of older revisions included.
-fn bodies(id: &str, tree: &RevTree, resolver: &mut Resolver<'_>) -> Result<()> {
+fn bodies(
+    id: &str,
+    tree: &RevTree,
+    dictionaries: &Dictionaries,
+    resolver: &mut Resolver<'_>,
+) -> Result<()> {
     for node in tree.indexes() {
         if let Some(stored) = tree.stored(node) {
-            body(id, tree.rev(node), stored, resolver)?;
+            body(id, tree.rev(node), stored, dictionaries, resolver)?;
         }
     }
     Ok(())
 }
 
-fn body(id: &str, rev: &Rev, stored: &Stored, resolver: &mut Resolver<'_>) -> Result<()> {
+fn body(
+    id: &str,
+    rev: &Rev,
+    stored: &Stored,
+    dictionaries: &Dictionaries,
+    resolver: &mut Resolver<'_>,
+) -> Result<()> {
     let name = |what: &str| format!("{what} of revision {rev} of document {id:?}");
     let Some(blob) = resolver.blob(stored.body, || name("the body"))? else { return Ok(()) };
-    let Ok(attachments) = Summary::decode(&blob).and_then(|summary| summary.attachments()) else {
+    let read = || {
+        let summary = Summary::decode(&blob)?;
+        if is_packed(summary.stored_body) {
+            dictionaries.unpack(summary.stored_body, resolver.snapshot())?;
+        }
+        summary.attachments()
+    };
+    let Ok(attachments) = read() else {
         resolver.flaw(format!("{}: it cannot be read", name("the body")));
         return Ok(());
     };

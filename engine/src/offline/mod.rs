@@ -51,6 +51,24 @@ pub fn names(disk: Arc<dyn Disk>, root: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
+/// A data folder that no server can take as long as this lives.
+#[derive(Debug)]
+pub struct HeldFolder(#[expect(dead_code, reason = "it is the lock")] DiskStores);
+
+/// Keeps servers away from a data folder, by the lock with which they keep each other away; `None` if no
+/// server has used the folder yet, and nothing is held.
+///
+/// # Errors
+/// Those of the disk; [`settee_storage::Error::Locked`] if a server is running on it.
+pub fn hold(disk: Arc<dyn Disk>, root: &Path) -> Result<Option<HeldFolder>> {
+    let lock = root.join(LOCK_FILE);
+    if !disk.exists(&lock).map_err(|error| stores::failed("look for", &lock, error))? {
+        return Ok(None);
+    }
+    let options = settee_storage::Options::default();
+    Ok(Some(HeldFolder(DiskStores::open(disk, root.to_owned(), options)?)))
+}
+
 /// The data folder that a database file lies in, and the database's name there: the nearest folder above
 /// it that a server has used, or else the file's own. `None` if the file's name is not that of a database.
 ///

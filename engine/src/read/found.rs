@@ -1,6 +1,9 @@
 //! A revision that was found, ready to be written out.
 
-use std::io::{self, Write};
+use std::{
+    borrow::Cow,
+    io::{self, Write},
+};
 
 use base64::{engine::general_purpose::STANDARD, write::EncoderWriter};
 use settee_storage::{BlobRef, Seq, Value};
@@ -103,10 +106,16 @@ impl<'r> FoundDocument<'r> {
     ) -> Result<Self> {
         let stored = reader.snapshot.blob(body)?;
         let summary = Summary::decode(&stored)?;
-        let body_start = stored.len() - summary.body.len();
         let attachments = match summary.has_attachments() {
             false => Vec::new(),
             true => forms(summary.attachments()?, meta.known_until, show),
+        };
+        let (stored, body_start) = match reader.body(&summary)? {
+            Cow::Owned(text) => (Value::Owned(text), 0),
+            Cow::Borrowed(text) => {
+                let body_start = stored.len() - text.len();
+                (stored, body_start)
+            }
         };
         let encoding_info = show.att_encoding_info;
         let shown = reader.shown(id, &rev, stored.get(body_start..).unwrap_or_default())?;

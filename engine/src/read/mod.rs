@@ -7,7 +7,7 @@ mod found;
 mod get;
 mod redact;
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use settee_storage::{Seq, Snapshot};
 
@@ -19,6 +19,7 @@ pub use redact::{ReadHook, Redaction};
 
 use crate::{
     database::{Database, settings},
+    document::{Summary, packed::is_packed},
     error::Result,
 };
 
@@ -40,6 +41,15 @@ impl Reader {
     /// Number of purge requests it sees.
     pub(crate) fn purge_seq(&self) -> Result<u64> {
         settings::purge_seq(self.snapshot.meta(settings::PURGE_SEQ)?)
+    }
+
+    /// The text of a body that it found.
+    pub(crate) fn body<'b>(&self, summary: &Summary<'b>) -> Result<Cow<'b, [u8]>> {
+        let stored = summary.stored_body;
+        if !is_packed(stored) {
+            return Ok(Cow::Borrowed(stored));
+        }
+        self.database.dictionaries.unpack(stored, &*self.snapshot).map(Cow::Owned)
     }
 
     /// The database it reads.

@@ -102,7 +102,7 @@ impl Database {
         for node in tree.path(winner).skip(1).take(MAX_FORMER) {
             let Some(stored) = tree.stored(node) else { continue };
             let blob = reader.snapshot.blob(stored.body)?;
-            let body = Value::from_canonical(Summary::decode(&blob)?.body)?;
+            let body = Value::from_canonical(&reader.body(&Summary::decode(&blob)?)?)?;
             // One that cannot be run now has no index to be read.
             groups.extend(design::group(id, &body, self).ok());
         }

@@ -73,9 +73,10 @@ impl Backup {
 
     fn copy(&self, from: &Path, to: &Path) -> Result<(), Failure> {
         let mut progress = self.output.progress("backup", Unit::Bytes);
-        let report = offline::backup(&disk(), from, to, &EngineContent, &mut |done, total| {
-            progress.tell(done, total);
-        });
+        let report =
+            offline::backup(&disk(), from, to, &EngineContent::default(), &mut |done, total| {
+                progress.tell(done, total);
+            });
         progress.finish();
         let report = report?;
         sound(&from.display().to_string(), &report)?;

@@ -7,6 +7,7 @@
 //! in a file.
 
 mod backup;
+mod compact;
 pub mod config;
 mod dump;
 mod failure;
@@ -45,6 +46,8 @@ pub enum Command {
     Load(load::Load),
     /// Copy databases as of their last commit; works beside a running server
     Backup(backup::Backup),
+    /// Rewrite databases without what is no longer needed; needs them for itself
+    Compact(compact::Compact),
     /// Look at the configuration without starting the server
     #[command(subcommand)]
     Config(config::Action),
@@ -66,6 +69,7 @@ impl Command {
             Command::Dump(command) => command.run(),
             Command::Load(command) => command.run(),
             Command::Backup(command) => command.run(),
+            Command::Compact(command) => command.run(),
             Command::Config(config::Action::Check) => config::check(cli),
             Command::Service { kind } => service::print(*kind),
         };

@@ -34,9 +34,10 @@ impl Verify {
         let file = self.target.file()?;
         let name = file.display().to_string();
         let mut progress = self.output.progress("verify", Unit::Bytes);
-        let report = offline::verify(&RealDisk, &file, &EngineContent, &mut |done, total| {
-            progress.tell(done, total);
-        });
+        let report =
+            offline::verify(&RealDisk, &file, &EngineContent::default(), &mut |done, total| {
+                progress.tell(done, total);
+            });
         progress.finish();
         let report = report?;
         match self.output.json {

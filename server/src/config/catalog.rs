@@ -19,7 +19,7 @@ pub(super) const WITHOUT_EFFECT: &[Section] = &[
         "couchdb",
         "attachment_stream_buffer_size attachment_writer_timeout btree_chunk_size \
          changes_doc_ids_optimization_threshold cfile_skip_ioq compaction_log_level default_engine \
-         delayed_commits delete_after_rename enable_database_recovery file_compression fsync_options \
+         delayed_commits delete_after_rename enable_database_recovery fsync_options \
          index_cleanup_delay_msec js_engine max_couch_server_shards max_database_name_length \
          max_partition_size os_process_timeout plugin_dir prohibit_downgrade stem_interactive_updates \
          time_seq_min_time update_lru_on_read upgrade_in_progress uri_file use_cfile users_db_suffix \

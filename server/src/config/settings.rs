@@ -117,6 +117,8 @@ pub struct Settings {
     pub compression_level: u32,
     /// `[attachments] compressible_types`.
     pub compressible_types: String,
+    /// Whether `[couchdb] file_compression` is another than `none`.
+    pub file_compression: bool,
     /// `[smoosh]` and its channels: when databases are compacted by themselves.
     pub compaction_channels: Vec<settee_engine::compaction::Channel>,
     /// `[csp] utils_header_value`, unless `[csp] utils_enable=false`.
@@ -291,6 +293,7 @@ impl Settings {
             compressible_types: Options { layers, sections: &["attachments"] }
                 .text("compressible_types")
                 .unwrap_or_default(),
+            file_compression: couchdb.text("file_compression").as_deref() != Some("none"),
             compaction_channels: super::compaction::channels(layers)?,
             utils_csp: Options { layers, sections: &["csp"] }.csp("utils")?,
             attachments_csp: Options { layers, sections: &["csp"] }.csp("attachments")?,

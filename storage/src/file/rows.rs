@@ -8,6 +8,7 @@
 
 use super::codec::{Input, put_bytes, put_varint};
 use crate::{
+    compaction::Keyspace,
     store::{Counts, DocWeight, Seq},
     tree::{Malformed, Reduce},
 };
@@ -22,6 +23,14 @@ pub(super) enum Space {
 }
 
 impl Space {
+    /// As compaction calls it.
+    pub(super) fn keyspace(self) -> Keyspace {
+        match self {
+            Space::Local => Keyspace::Local,
+            Space::Meta => Keyspace::Meta,
+        }
+    }
+
     /// The byte its keys begin with.
     pub(super) fn prefix(self) -> u8 {
         match self {

@@ -54,6 +54,8 @@ struct Step<'p> {
 struct Leaf<'p> {
     at: NodeRef,
     page: Page<'p>,
+    /// The page opened, unless it is shared with a cache: then it is opened again for each row.
+    node: Option<Node<'p>>,
     /// The rows of the range not yet visited.
     rows: Range<usize>,
     /// The range goes no further than this leaf.
@@ -161,16 +163,20 @@ impl<'p, P: Pages + ?Sized> Cursor<'p, P> {
     /// Makes a row the current one, having made sure that it comes after the one before.
     fn visit(&mut self, row: usize) -> Result<(), Malformed> {
         let Some(leaf) = &mut self.leaf else { return Ok(()) };
-        let node = Node::open(&leaf.page, 0)?;
+        let node = match leaf.node {
+            Some(node) => node,
+            None => Node::open(&leaf.page, 0)?,
+        };
+        let entry = node.entry(row)?;
         let ordered = if !leaf.untouched {
-            node.read_key(row, &mut self.key)?;
+            node.change_key(&entry, &mut self.key);
             match self.direction {
                 Direction::Forward => node.ascends(row - 1)?,
                 Direction::Backward => node.ascends(row)?,
             }
         } else {
             std::mem::swap(&mut self.key, &mut self.previous);
-            node.read_key(row, &mut self.key)?;
+            node.put_key(&entry, &mut self.key);
             match (self.state, self.direction) {
                 (State::First, _) => true,
                 (_, Direction::Forward) => self.previous < self.key,
@@ -180,7 +186,7 @@ impl<'p, P: Pages + ?Sized> Cursor<'p, P> {
         if !ordered {
             return Err(Malformed("keys are not in ascending order"));
         }
-        self.value = node.value_range(row)?;
+        self.value = node.range_of(&entry);
         leaf.untouched = false;
         self.state = State::Walking;
         Ok(())
@@ -219,7 +225,11 @@ impl<'p, P: Pages + ?Sized> Cursor<'p, P> {
         let page = self.pages.node(at)?;
         let (rows, last) =
             self.rows(&page, first).map_err(|malformed| self.pages.corrupt(at, malformed.0))?;
-        self.leaf = Some(Leaf { at, page, rows, last, untouched: true });
+        let node = match page {
+            Page::Borrowed(bytes) => Node::open(bytes, 0).ok(),
+            Page::Shared(_) => None,
+        };
+        self.leaf = Some(Leaf { at, page, node, rows, last, untouched: true });
         Ok(())
     }
 

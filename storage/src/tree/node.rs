@@ -55,6 +55,8 @@ pub(super) struct Entry<'n> {
     /// The key behind the head.
     rest: &'n [u8],
     pub(super) value: &'n [u8],
+    /// Where the value ends in the heap.
+    end: usize,
 }
 
 impl<'n> Entry<'n> {
@@ -121,14 +123,14 @@ impl<'n> Node<'n> {
     pub(super) fn entry(&self, index: usize) -> Result<Entry<'n>, Malformed> {
         let read = || {
             let (range, key_len) = self.place(index)?;
+            let end = range.end;
             let (rest, value) =
                 self.heap.get(range)?.split_at_checked(key_len.saturating_sub(HEAD_BYTES))?;
-            Some(Entry { head: *self.heads.get(index)?, key_len, rest, value })
+            Some(Entry { head: *self.heads.get(index)?, key_len, rest, value, end })
         };
         let entry = read().ok_or(Malformed("an entry lies outside of its node"))?;
         // Heads stand for keys in comparisons, so what a short key leaves of its head must be zeros.
-        let padding = entry.head.get(entry.key_len..).unwrap_or_default();
-        if padding.iter().any(|&byte| byte != 0) {
+        if entry.key_len < HEAD_BYTES && is_unpadded(entry.head, entry.key_len) {
             return Err(Malformed("the head of a short key is not padded with zeros"));
         }
         Ok(entry)
@@ -136,21 +138,40 @@ impl<'n> Node<'n> {
 
     /// Where the value of an entry lies in the node's bytes.
     pub(super) fn value_range(&self, index: usize) -> Result<Range<usize>, Malformed> {
-        let entry = self.entry(index)?;
-        let (range, _) = self.place(index).ok_or(Malformed("an entry lies outside of its node"))?;
-        Ok(self.heap_at + range.start + entry.rest.len()..self.heap_at + range.end)
+        Ok(self.range_of(&self.entry(index)?))
+    }
+
+    /// Where the value of an entry of this node lies in its bytes.
+    #[inline]
+    pub(super) fn range_of(&self, entry: &Entry<'_>) -> Range<usize> {
+        let end = self.heap_at + entry.end;
+        end - entry.value.len()..end
     }
 
     /// Replaces `key` by the key of an entry.
     #[inline]
     pub(super) fn read_key(&self, index: usize, key: &mut Vec<u8>) -> Result<(), Malformed> {
-        let entry = self.entry(index)?;
-        let (head, rest) = entry.suffix();
+        self.put_key(&self.entry(index)?, key);
+        Ok(())
+    }
+
+    /// Replaces `key` by the key of an entry of this node.
+    #[inline]
+    pub(super) fn put_key(&self, entry: &Entry<'_>, key: &mut Vec<u8>) {
         key.clear();
         key.extend_from_slice(self.prefix);
-        key.extend_from_slice(head);
-        key.extend_from_slice(rest);
-        Ok(())
+        self.change_key(entry, key);
+    }
+
+    /// Replaces `key`, which is another of this node, by the key of an entry.
+    #[inline]
+    pub(super) fn change_key(&self, entry: &Entry<'_>, key: &mut Vec<u8>) {
+        key.truncate(self.prefix.len());
+        key.extend_from_slice(&entry.head);
+        if entry.key_len < HEAD_BYTES {
+            key.truncate(self.prefix.len() + entry.key_len);
+        }
+        key.extend_from_slice(entry.rest);
     }
 
     /// Reference and stored sum of a child.
@@ -246,6 +267,11 @@ impl<'k> Target<'k> {
         let head = u32::from_be_bytes(entry.head);
         (self.head, self.rest, self.len).cmp(&(head, entry.rest, entry.key_len))
     }
+}
+
+/// Whether something else than zeros fills up the head of a short key.
+fn is_unpadded(head: [u8; HEAD_BYTES], key_len: usize) -> bool {
+    head.get(key_len..).unwrap_or_default().iter().any(|&byte| byte != 0)
 }
 
 #[inline]

@@ -18,8 +18,8 @@ use std::{
 use parking_lot::Mutex;
 use settee_storage::{
     BlobRef, Compacted, Compaction, Copier, Counts, Direction, DocWeight, Error, KeyRange,
-    NewDocument, OldDocument, Receipt, Result, Seq, Snapshot, StagedStream, Store, StreamRef,
-    Transaction, update,
+    Keyspace, NewDocument, OldDocument, Receipt, Result, Seq, Snapshot, StagedStream, Store,
+    StreamRef, Transaction, update,
 };
 
 /// A small random number generator (splitmix64), so that a seed means the same run everywhere.
@@ -131,11 +131,17 @@ impl Compaction for Rewriter {
         Ok(NewDocument { weight: old.weight, by_id, by_seq })
     }
 
-    fn key(&mut self, key: &[u8], value: &[u8], copier: &mut dyn Copier) -> Result<Vec<u8>> {
-        Ok(match key.starts_with(STREAM) {
+    fn key(
+        &mut self,
+        keyspace: Keyspace,
+        key: &[u8],
+        value: &[u8],
+        copier: &mut dyn Copier,
+    ) -> Result<Option<Vec<u8>>> {
+        Ok(Some(match keyspace == Keyspace::Local && key.starts_with(STREAM) {
             true => copier.stream(StreamRef::from_bytes(value).unwrap())?.to_bytes().to_vec(),
             false => value.to_vec(),
-        })
+        }))
     }
 }
 

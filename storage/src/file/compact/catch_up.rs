@@ -196,7 +196,7 @@ impl<'a, 'r> Round<'a, 'r> {
             go_on: &|| Ok(()),
         };
         let value = match value {
-            Some(value) => Some(run.job.key(bare, &value, &mut copier)?),
+            Some(value) => run.job.key(space.keyspace(), bare, &value, &mut copier)?,
             None => None,
         };
         Ok(Again::Key { key: key.to_vec(), value })

@@ -154,8 +154,9 @@ impl<'c> Copy<'c> {
                     staged: &HashMap::new(),
                     go_on: &go_on,
                 };
-                let value = job.key(key, value, &mut copier)?;
-                self.keys.push(&space.key(key), &value)?;
+                if let Some(value) = job.key(space.keyspace(), key, value, &mut copier)? {
+                    self.keys.push(&space.key(key), &value)?;
+                }
             }
         }
         Ok(())
@@ -164,11 +165,16 @@ impl<'c> Copy<'c> {
     /// Builds the trees, each of them in one piece of the file.
     fn trees(self) -> Result<(Roots, Counts)> {
         let Copy { look, tail, by_id, by_seq, keys, done, counts, .. } = self;
-        let build =
-            |sorter: Sorter, phase| Build { rows: sorter.finish(), tail, look, phase, done };
-        let by_seq = build(by_seq, Phase::BySequence).run(CountEntries)?;
-        let by_id = build(by_id, Phase::ById).run(SumCounts)?;
-        let keys = build(keys, Phase::Keys).run(CountEntries)?;
+        let build = |sorter: Sorter, phase, total| Build {
+            rows: sorter.finish(),
+            tail,
+            look,
+            phase,
+            total,
+        };
+        let by_seq = build(by_seq, Phase::BySequence, done).run(CountEntries)?;
+        let by_id = build(by_id, Phase::ById, done).run(SumCounts)?;
+        let keys = build(keys, Phase::Keys, 0).run(CountEntries)?;
         Ok((Roots { by_id, by_seq, keys }, counts))
     }
 }
@@ -179,7 +185,8 @@ struct Build<'b> {
     tail: &'b Tail,
     look: Look<'b>,
     phase: Phase,
-    done: u64,
+    /// Rows, if it is known how many there are.
+    total: u64,
 }
 
 impl Build<'_> {
@@ -190,7 +197,7 @@ impl Build<'_> {
         let mut count = 0u64;
         while let Some((key, value)) = rows.next()? {
             if count.is_multiple_of(CHANGES_PER_LOOK) {
-                self.look.go_on(self.phase, self.done, self.done)?;
+                self.look.go_on(self.phase, count, self.total)?;
             }
             builder.push(key, value)?;
             count += 1;

@@ -82,6 +82,12 @@ impl<'v> Resolver<'v> {
         self.seen.clear();
     }
 
+    /// What is checked.
+    #[must_use]
+    pub fn snapshot(&self) -> &'v dyn Snapshot {
+        self.snapshot
+    }
+
     /// Reports that the row at hand is wrong.
     pub fn flaw(&mut self, what: String) {
         self.damage.push(Damage { offset: self.place, len: 0, what });
