@@ -7,7 +7,7 @@
 //! (`[global_changes] max_write_delay`) and written together: a busy database costs one small write in each such
 //! moment. What a crash catches in memory is not told; whoever must miss nothing compares `_all_dbs` at times.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -48,8 +48,14 @@ struct Gathered {
     /// Whether there is a database to write them to, and it is wanted.
     wanted: AtomicBool,
     switched_on: AtomicBool,
-    events: Mutex<(HashMap<(Event, String), u64>, u64)>,
+    events: Mutex<Events>,
     arrived: Notify,
+}
+
+#[derive(Default)]
+struct Events {
+    places: HashMap<(Event, String), u64>,
+    last: u64,
 }
 
 impl Gathered {
@@ -71,18 +77,18 @@ impl Gathered {
     }
 
     fn add(&self, events: impl IntoIterator<Item = (Event, String)>) {
-        let (gathered, next) = &mut *self.events.lock();
+        let gathered = &mut *self.events.lock();
         for event in events {
-            if gathered.len() < MAX_GATHERED || gathered.contains_key(&event) {
-                *next += 1;
-                gathered.insert(event, *next);
+            if gathered.places.len() < MAX_GATHERED || gathered.places.contains_key(&event) {
+                gathered.last += 1;
+                gathered.places.insert(event, gathered.last);
             }
         }
     }
 
     /// All of them, in the order in which they last happened.
     fn take(&self) -> Vec<(Event, String)> {
-        let gathered = std::mem::take(&mut self.events.lock().0);
+        let gathered = std::mem::take(&mut self.events.lock().places);
         let mut events: Vec<_> =
             gathered.into_iter().map(|(event, place)| (place, event)).collect();
         events.sort_unstable_by_key(|(place, _)| *place);
@@ -146,13 +152,34 @@ impl GlobalChanges {
         }
         let (databases, gathered) = (Arc::clone(&self.databases), Arc::clone(&self.gathered));
         let written = tokio::task::spawn_blocking(move || {
-            events.chunks(BATCH).try_for_each(|batch| write(&databases, batch)).inspect_err(|_| {
-                gathered.add(events.clone());
-            })
+            batches(&events).into_iter().try_for_each(|batch| write(&databases, batch)).inspect_err(
+                |_| {
+                    gathered.add(events.clone());
+                },
+            )
         });
         // A panic has been reported where it happened; its events are gone.
         written.await.unwrap_or(Ok(()))
     }
+}
+
+/// The events in runs that are written one after the other: documents that are written together take sequences in
+/// the order of their ids, so that no database may be twice among them.
+fn batches(events: &[(Event, String)]) -> Vec<&[(Event, String)]> {
+    let (mut batches, mut rest) = (Vec::new(), events);
+    while !rest.is_empty() {
+        let (mut names, mut length) = (HashSet::new(), 0);
+        for (_, name) in rest.iter().take(BATCH) {
+            if !names.insert(name.as_str()) {
+                break;
+            }
+            length += 1;
+        }
+        let (batch, after) = rest.split_at(length);
+        batches.push(batch);
+        rest = after;
+    }
+    batches
 }
 
 /// Writes the documents of these events.

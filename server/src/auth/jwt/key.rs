@@ -289,28 +289,27 @@ mod tests {
         assert!(key.unwrap().verifies(Algorithm::Es384, MESSAGE, signed.as_ref()));
     }
 
-    /// The example of RFC 7515, A.4.
+    /// Made with OpenSSL: `openssl dgst -sha512 -sign` over [`MESSAGE`].
     #[test]
     fn the_curve_that_ring_does_not_have() {
         let jwk = serde_json::json!({
             "kty": "EC", "crv": "P-521",
-            "x": "AekpBQ8ST8a8VcfVOTNl353vSrDCLLJXmPk06wTjxrrjcBpXp5EOnYG_\
-                  NjFZ6OvLFV1jSfS9tsz4qUxcWceqwQGk",
-            "y": "ADSmRA43Z1DSNx_RvcLI87cdL07l6jQyyBXMoxVg_l2Th-x3S1WDhjDl\
-                  y79ajL4Kkd0AZMaZmh9ubmf63e3kyMj2",
+            "x": "ANNvb8zFJD5cCiuoLvOvlbFvjU5OlsTGYQBbH6t1zzBnEMleOtWewmJZxYUKQ6IXHEqDezUBpHYC\
+                  ppEM9ccCJCxt",
+            "y": "AQ0mlFuYOLRbV3vfEQKgmTMt8kD6n_gYZKf9pJ27UjmwGN5swPK4zRjKvO0scwiAJ9_BD7nMCvaq\
+                  O6_FcKvj9T9h",
         });
-        let signed = "AdwMgeerwtHoh-l192l60hp9wAHZFVJbLfD_UxMi70cwnZOYaRI1bKPWROc-mZZqwqT2SI-\
-                      KGDKB34XO0aw_7XdtAG8GaSwFKdCAPZgoXD2YBJZCPEX3xKpRwcdOO8KpEHwJjyqOgzDO7i\
-                      KvU8vcnwNrmxYbSW9ERBXukOXolLzeO_Jn";
+        let signed = "ANgb4CyWwv-3QpGXf7ijAar7BT7GWxsp_8J7gk1AHhwmxLyzFgY6-3HRnLbO29ESaFipbQv4oOJv\
+                      TnL0Hz0-qwHAAHIj56eCrt97b6Zp5IHn9_CxgUzSkJcHOfO66rtVEAo76NIBA99eQJ0xlcjWsD_O\
+                      lJLxdOsoz6_b3lYP4oubzCie";
         let signed = URL_SAFE_NO_PAD.decode(signed).unwrap();
-        let message = b"eyJhbGciOiJFUzUxMiJ9.UGF5bG9hZA";
         let key = Key::from_jwk(&jwk).unwrap();
         assert_eq!(key.kind(), KeyKind::Ec);
-        assert!(key.verifies(Algorithm::Es512, message, &signed));
-        assert!(!key.verifies(Algorithm::Es384, message, &signed));
-        assert!(!key.verifies(Algorithm::Es512, MESSAGE, &signed));
+        assert!(key.verifies(Algorithm::Es512, MESSAGE, &signed));
+        assert!(!key.verifies(Algorithm::Es384, MESSAGE, &signed));
+        assert!(!key.verifies(Algorithm::Es512, b"other", &signed));
         for signed in [&signed[..131], &[0; 132], b""] {
-            assert!(!key.verifies(Algorithm::Es512, message, signed));
+            assert!(!key.verifies(Algorithm::Es512, MESSAGE, signed));
         }
         let mut off_the_curve = jwk;
         off_the_curve["y"] = off_the_curve["x"].clone();
