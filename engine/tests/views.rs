@@ -119,7 +119,15 @@ fn naive_rows(database: &Arc<Database>) -> Vec<Row> {
         }
     }
     rows.sort_by(|a, b| compare(&a.key, &b.key).then_with(|| a.id.cmp(&b.id)));
+    order_values(&mut rows);
     rows
+}
+
+/// Whichever way the walk goes, rows of one document with the same key ascend by their values.
+fn order_values(rows: &mut [Row]) {
+    for same in rows.chunk_by_mut(|a, b| a.id == b.id && text(&a.key) == text(&b.key)) {
+        same.sort_by_key(|row| row.value.as_i64());
+    }
 }
 
 fn text(value: &Value) -> String {
@@ -139,6 +147,7 @@ fn naive_selection(all: &[Row], params: &QueryParams) -> (Vec<Row>, u64) {
     let (mut first, mut last) = (Ordering::Less, Ordering::Greater);
     if params.descending {
         all.reverse();
+        order_values(&mut all);
         (first, last) = (last, first);
     }
     let ViewSelection::Range { start, end, inclusive_end } = &params.selection else {
@@ -209,6 +218,7 @@ fn naive_reduce(all: &[Row], params: &QueryParams, reduce: &dyn Fn(&[Row]) -> St
     let rows = groups.into_iter().skip(params.skip as usize).take(limit).map(|(key, mut rows)| {
         if params.descending {
             rows.reverse();
+            order_values(&mut rows);
         }
         format!(r#"{{"key":{},"value":{}}}"#, text(&key), reduce(&rows))
     });
