@@ -36,7 +36,7 @@ use super::{
     definition::{IndexDefinition, Signature},
     key::collation_version,
     reduce::{
-        ReduceLimits, ReduceSpec,
+        Limiter, ReduceLimits, ReduceSpec,
         stored::{Reducer, RowCount, ViewReduce},
     },
     source::RowSource,
@@ -247,11 +247,11 @@ impl ViewIndex {
 }
 
 /// The reductions of an index, ready to be run in one thread.
-fn reduction(
+fn reduction<'s>(
     specs: &[ReduceSpec],
-    source: &dyn RowSource,
+    source: &'s dyn RowSource,
     limits: ReduceLimits,
-) -> Result<ViewReduce> {
+) -> Result<ViewReduce<'s>> {
     let reducers = specs.iter().map(|spec| {
         let script = match spec {
             ReduceSpec::JavaScript(text) => Some(Rc::new(RefCell::new(source.reducer(text)?))),
@@ -259,5 +259,5 @@ fn reduction(
         };
         Ok(Reducer::new(spec.clone(), script))
     });
-    Ok(ViewReduce::new(reducers.collect::<Result<_>>()?, limits))
+    Ok(ViewReduce::new(reducers.collect::<Result<_>>()?, Limiter { limits, source }))
 }
