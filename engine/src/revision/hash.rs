@@ -86,6 +86,13 @@ pub fn revision_id(
     })
 }
 
+/// A JSON value in the scanner's spelling as Erlang's external term format.
+pub(crate) fn external_term(json: &[u8]) -> Vec<u8> {
+    let mut out = vec![VERSION];
+    BodyWriter::of_text(json, &mut out).write();
+    out
+}
+
 /// The name CouchDB generates for an index over fields: the SHA-1 of its definition and of the options it was
 /// asked for with, as a term.
 pub(crate) fn index_name(
@@ -97,8 +104,7 @@ pub(crate) fn index_name(
 ) -> String {
     let mut out = vec![VERSION, SMALL_TUPLE, 2];
     let mut term = Vec::new();
-    BodyWriter { rest: definition.as_bytes(), body: definition, open: Vec::new(), out: &mut term }
-        .write();
+    BodyWriter::new(definition, &mut term).write();
     out.extend_from_slice(&term);
     write_list_head(6, &mut out);
     let option = |option: &[u8], out: &mut Vec<u8>| {
@@ -147,7 +153,7 @@ fn write_edit(
             write_binary(parent.id.as_bytes(), out);
         }
     }
-    BodyWriter { rest: body.as_bytes(), body, open: Vec::new(), out }.write();
+    BodyWriter::new(body, out).write();
     write_attachments(attachments, out);
     out.push(NIL);
 }
@@ -236,12 +242,24 @@ struct Open {
 /// term comes out, but nothing fails.
 struct BodyWriter<'a> {
     rest: &'a [u8],
-    body: &'a Body,
+    /// Length of the whole text.
+    length: usize,
+    /// See [`Body::negative_zeros`].
+    negative_zeros: &'a [usize],
     open: Vec<Open>,
     out: &'a mut Vec<u8>,
 }
 
-impl BodyWriter<'_> {
+impl<'a> BodyWriter<'a> {
+    fn new(body: &'a Body, out: &'a mut Vec<u8>) -> Self {
+        let negative_zeros = body.negative_zeros();
+        BodyWriter { negative_zeros, ..BodyWriter::of_text(body.as_bytes(), out) }
+    }
+
+    fn of_text(rest: &'a [u8], out: &'a mut Vec<u8>) -> Self {
+        BodyWriter { rest, length: rest.len(), negative_zeros: &[], open: Vec::new(), out }
+    }
+
     fn write(&mut self) {
         while let Some(byte) = self.rest.first().copied() {
             match byte {
@@ -351,12 +369,12 @@ impl BodyWriter<'_> {
         let ends = |byte: &u8| matches!(byte, b',' | b'}' | b']');
         let length = self.rest.iter().position(ends).unwrap_or(self.rest.len());
         let text = self.rest.get(..length).unwrap_or_default();
-        let at = self.body.as_bytes().len() - self.rest.len();
+        let at = self.length - self.rest.len();
         self.skip(length);
         let text = std::str::from_utf8(text).unwrap_or_default();
         if is_float(text.as_bytes()) {
             self.count(false);
-            let negative_zero = self.body.negative_zeros().binary_search(&at).is_ok();
+            let negative_zero = self.negative_zeros.binary_search(&at).is_ok();
             let float = if negative_zero { -0.0 } else { text.parse().unwrap_or(0.0) };
             self.out.push(NEW_FLOAT);
             self.out.extend_from_slice(&f64::to_be_bytes(float));
