@@ -8,8 +8,8 @@ pub(crate) mod term;
 
 use std::{cmp::Ordering, fmt};
 
-pub(crate) use hash::index_name;
 pub use hash::{AttachmentDigest, revision_id};
+pub(crate) use hash::{external_term, index_name};
 
 use crate::error::{Error, Result};
 

@@ -77,9 +77,9 @@ fn scenario_exceptions() -> BTreeSet<(String, u64)> {
     rows.map(|(name, step)| (name, step.parse().unwrap())).collect()
 }
 
-/// The lines of random sequences that may differ, by file: one, or all from one on.
-fn random_exceptions() -> Vec<(String, RangeInclusive<u64>)> {
-    let rows = exceptions().into_iter().filter(|(name, _)| !name.contains('/'));
+/// The lines of random sequences of a kind that may differ, by file: one, or all from one on.
+fn random_exceptions(kind: &str) -> Vec<(String, RangeInclusive<u64>)> {
+    let rows = exceptions().into_iter().filter(|(name, _)| name.starts_with(kind));
     rows.map(|(name, lines)| match lines.strip_suffix(" on") {
         Some(first) => (name, first.parse().unwrap()..=u64::MAX),
         None => (name, lines.parse().unwrap()..=lines.parse().unwrap()),
@@ -138,6 +138,16 @@ fn stored_passwords_look_as_couchdbs_do() {
 
 #[test]
 fn random_sequences_are_answered_as_couchdb_did() {
+    random_sequences("core-");
+}
+
+#[test]
+fn random_sequences_with_queries_are_answered_as_couchdb_did() {
+    random_sequences("full-");
+}
+
+/// Replays the random sequences of a kind.
+fn random_sequences(kind: &str) {
     if !python() {
         return;
     }
@@ -145,7 +155,7 @@ fn random_sequences_are_answered_as_couchdb_did() {
     let mut files: Vec<_> = std::fs::read_dir(folder().join("conformance/random"))
         .unwrap()
         .map(|entry| entry.unwrap().path())
-        .filter(|path| path.file_name().unwrap().to_string_lossy().starts_with("core-"))
+        .filter(|path| path.file_name().unwrap().to_string_lossy().starts_with(kind))
         .collect();
     files.sort();
     assert!(files.len() >= 39);
@@ -159,7 +169,7 @@ fn random_sequences_are_answered_as_couchdb_did() {
     let report = String::from_utf8(replay.stdout).unwrap();
     let passed = report.lines().last().and_then(|line| line.split(' ').next()?.parse::<u64>().ok());
     assert!(passed.is_some_and(|passed| passed > 7500), "too few requests ran: {report}");
-    let allowed = random_exceptions();
+    let allowed = random_exceptions(kind);
     let (mut seen, mut unexpected) = (BTreeSet::new(), Vec::new());
     for line in report.lines() {
         let Some((file, rest)) = line.split_once(".jsonl.gz line ") else { continue };

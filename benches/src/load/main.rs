@@ -13,6 +13,7 @@ mod access;
 mod client;
 mod limits;
 mod many;
+mod meter;
 mod spawn;
 mod views;
 mod workload;

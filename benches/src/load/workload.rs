@@ -13,7 +13,9 @@ use tokio::task::LocalSet;
 use crate::{
     Outcome, access,
     client::{Client, Target},
-    limits, report, views,
+    limits,
+    meter::Meter,
+    report, views,
 };
 
 /// Documents a bulk request carries.
@@ -247,17 +249,17 @@ async fn find(target: &Target, plan: &Plan) -> Outcome<()> {
     let mut client = target.connect().await?;
     fill(&mut client, "load-find", plan.documents).await?;
     let nothing = br#"{"selector":{"customer.city":"Nowhere"}}"#;
-    let start = Instant::now();
+    let documents = plan.documents as f64;
+    let meter = Meter::start(plan.server_pid);
     client.ok("POST", "/load-find/_find", nothing).await?;
-    let rate = plan.documents as f64 / start.elapsed().as_secs_f64();
-    report("_find without an index, 1 connection", rate, "documents/s");
+    meter.report("_find without an index, 1 connection", documents, "documents");
     client.ok("POST", "/load-find/_index", br#"{"index":{"fields":["number"]}}"#).await?;
     let first = br#"{"selector":{"number":-1}}"#;
-    let start = Instant::now();
+    let meter = Meter::start(plan.server_pid);
     client.ok("POST", "/load-find/_find", first).await?;
-    let rate = plan.documents as f64 / start.elapsed().as_secs_f64();
-    report("first build of an index over a field", rate, "documents/s");
+    meter.report("first build of an index over a field", documents, "documents");
     let documents = plan.documents;
+    let meter = Meter::start(plan.server_pid);
     let rate = hammer(target, plan.clients, plan.duration, async move |client, n| {
         let from = n * 7919 % documents;
         let query = format!("{{\"selector\":{{\"number\":{{\"$gte\":{from}}}}},\"limit\":20}}");
@@ -265,7 +267,9 @@ async fn find(target: &Target, plan: &Plan) -> Outcome<()> {
         Ok(())
     })
     .await?;
-    report("_find of 20 documents by an index, many connections", rate, "queries/s");
+    let name = "_find of 20 documents by an index, many connections";
+    report(name, rate, "queries/s");
+    meter.report_processor(name, rate * meter.seconds());
     client.ok("DELETE", "/load-find", b"").await?;
     Ok(())
 }

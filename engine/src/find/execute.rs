@@ -78,13 +78,22 @@ impl FindPlan {
     /// # Errors
     /// [`super::FindError::InvalidBookmark`] before anything is handed out, those of the store.
     pub fn run(&self, sink: &mut dyn FindSink) -> Result<FindEnd> {
+        Ok(self.run_within(u64::MAX, sink)?.unwrap_or_default())
+    }
+
+    /// The same, but given up (nothing is returned) when more rows than so many would have to be looked at. What
+    /// was handed out until then is for the bin.
+    ///
+    /// # Errors
+    /// As [`FindPlan::run`].
+    pub fn run_within(&self, most_rows: u64, sink: &mut dyn FindSink) -> Result<Option<FindEnd>> {
         let started = Instant::now();
         if self.is_empty() {
-            return Ok(FindEnd::default());
+            return Ok(Some(FindEnd::default()));
         }
         let resume = self.request.bookmark.as_deref().map(Bookmark::decode).transpose()?;
         let reader = self.database.read()?;
-        let mut run = Run::new(self, &reader, sink);
+        let mut run = Run::new(self, &reader, most_rows, sink);
         // Whether the sink had enough makes no difference to the caller.
         let (ControlFlow::Continue(()) | ControlFlow::Break(())) = match &self.group {
             None => run.all_docs(resume.as_ref())?,
@@ -93,14 +102,17 @@ impl FindPlan {
                 None => ControlFlow::Continue(()),
             },
         };
+        if run.stats.keys_examined > most_rows {
+            return Ok(None);
+        }
         let bookmark = run.last.as_ref().map(Bookmark::encode);
         let mut stats = run.stats;
         stats.time_ms = started.elapsed().as_secs_f64() * 1000.0;
-        Ok(FindEnd {
+        Ok(Some(FindEnd {
             bookmark: bookmark.or_else(|| self.request.bookmark.clone()).or(Some(NIL.into())),
             stats: self.request.execution_stats.then_some(stats),
             warning: self.warning(&stats),
-        })
+        }))
     }
 
     fn warning(&self, stats: &ExecutionStats) -> Option<String> {
@@ -140,10 +152,12 @@ struct Run<'r> {
     reader: &'r Reader,
     sink: &'r mut dyn FindSink,
     show: ShowOptions,
-    /// The selector looks at nothing but bodies.
+    /// Documents are matched by their bodies alone, and put together only if they match. That is for scans: of what
+    /// an index finds most match, and each body is read once then.
     by_body: bool,
     skip: u64,
     left: u64,
+    most_rows: u64,
     stats: ExecutionStats,
     /// The last row that matched.
     last: Option<Bookmark>,
@@ -154,9 +168,14 @@ struct Run<'r> {
 type Flow = Result<ControlFlow<()>>;
 
 impl<'r> Run<'r> {
-    fn new(plan: &'r FindPlan, reader: &'r Reader, sink: &'r mut dyn FindSink) -> Self {
+    fn new(
+        plan: &'r FindPlan,
+        reader: &'r Reader,
+        most_rows: u64,
+        sink: &'r mut dyn FindSink,
+    ) -> Self {
         let request = &*plan.request;
-        let mut by_body = true;
+        let mut by_body = plan.group.is_none();
         selector::fields(&request.selector, &mut |path, _| by_body &= !path.is_special());
         Run {
             plan,
@@ -167,6 +186,7 @@ impl<'r> Run<'r> {
             by_body,
             skip: request.skip,
             left: request.limit,
+            most_rows,
             stats: ExecutionStats::default(),
             last: None,
             document: Vec::new(),
@@ -248,6 +268,9 @@ impl<'r> Run<'r> {
     /// Counts a row of the index.
     fn counted(&mut self) -> Flow {
         self.stats.keys_examined += 1;
+        if self.stats.keys_examined > self.most_rows {
+            return Ok(ControlFlow::Break(()));
+        }
         match self.stats.keys_examined % ROWS_BETWEEN_LOOKS {
             0 => Ok(self.sink.waits()),
             _ => Ok(ControlFlow::Continue(())),

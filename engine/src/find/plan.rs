@@ -197,6 +197,12 @@ impl Database {
 }
 
 impl FindPlan {
+    /// Documents that are asked for.
+    #[must_use]
+    pub fn limit(&self) -> u64 {
+        self.request.limit
+    }
+
     /// The indexes that have to be brought up to date before the query runs.
     #[must_use]
     pub fn wants_update(&self) -> Option<&Arc<ViewGroup>> {

@@ -7,7 +7,7 @@ use super::{
     output::{self, Thrown},
     projection,
     sandbox::{self, Host, Sandbox},
-    simple::{self, Emitted, Program, Run},
+    simple::{self, Emitted, Fields, Program, Run},
     source,
 };
 use crate::json::{self, raw};
@@ -34,6 +34,8 @@ pub struct Mapper {
     sandbox: Sandbox,
     /// For each function what it is without the interpreter, if it is simple enough.
     programs: Vec<Option<Program>>,
+    /// What these look at.
+    fields: Fields,
     /// The only members that functions look at, if that is known of all of them.
     touched: Option<Vec<String>>,
     /// Whether a function may change its argument, so that documents must be frozen.
@@ -62,9 +64,11 @@ impl Mapper {
         }
         let program =
             |map: &FunctionSource<'_>| simple::parse(map.text).filter(|_| settings.simple_maps);
+        let programs: Vec<_> = maps.iter().map(program).collect();
         Ok(Mapper {
             sandbox,
-            programs: maps.iter().map(program).collect(),
+            fields: Fields::of(&programs),
+            programs,
             touched: touched(maps).filter(|_| settings.projects),
             freezes: maps.iter().any(|map| source::may_change_argument(map.text)),
             emitted: Emitted::default(),
@@ -81,10 +85,14 @@ impl Mapper {
     /// other functions may have been emitted then.
     pub fn map(&mut self, doc: &[u8], emit: &mut EmitSink<'_>) -> Result<(), JsError> {
         let mut left = Vec::new();
+        let found = self.fields.find(doc);
         for (at, program) in self.programs.iter().enumerate() {
             self.emitted.clear();
-            let done = program.as_ref().map(|program| Run::run(program, doc, &mut self.emitted));
-            match done {
+            let run = |program| {
+                let fields = self.fields.for_program(at, &found);
+                Run::run(program, doc, fields, &mut self.emitted)
+            };
+            match program.as_ref().map(run) {
                 Some(Ok(())) => give(at, &self.emitted, emit),
                 _ => left.push(at),
             }

@@ -10,8 +10,8 @@ use md5::{Digest, Md5};
 use super::{
     Rev,
     term::{
-        NIL, VERSION, write_atom, write_binary, write_json, write_list_head, write_tuple_head,
-        write_unsigned,
+        NIL, VERSION, write_atom, write_binary, write_json, write_list_head, write_text,
+        write_tuple_head, write_unsigned,
     },
 };
 use crate::document::Body;
@@ -65,6 +65,13 @@ pub fn revision_id(
         }
         id
     })
+}
+
+/// A JSON value in the scanner's spelling as Erlang's external term format.
+pub(crate) fn external_term(json: &[u8]) -> Vec<u8> {
+    let mut out = vec![VERSION];
+    write_text(json, &mut out);
+    out
 }
 
 /// The name CouchDB generates for an index over fields: the SHA-1 of its definition and of the options it was

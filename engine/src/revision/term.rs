@@ -55,9 +55,15 @@ pub(crate) fn write_characters(bytes: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// Appends the term of a JSON value: a document's body, or any other text in the scanner's spelling.
+/// Appends the term of a document's body.
 pub(crate) fn write_json(body: &Body, out: &mut Vec<u8>) {
-    BodyWriter { rest: body.as_bytes(), body, open: Vec::new(), out }.write();
+    let negative_zeros = body.negative_zeros();
+    BodyWriter { negative_zeros, ..BodyWriter::of_text(body.as_bytes(), out) }.write();
+}
+
+/// Appends the term of a JSON text that is no body.
+pub(crate) fn write_text(json: &[u8], out: &mut Vec<u8>) {
+    BodyWriter::of_text(json, out).write();
 }
 
 /// Appends the head of a list that is not empty; its elements and [`NIL`] follow.
@@ -128,12 +134,19 @@ struct Open {
 /// term comes out, but nothing fails.
 struct BodyWriter<'a> {
     rest: &'a [u8],
-    body: &'a Body,
+    /// Length of the whole text.
+    length: usize,
+    /// See [`Body::negative_zeros`].
+    negative_zeros: &'a [usize],
     open: Vec<Open>,
     out: &'a mut Vec<u8>,
 }
 
-impl BodyWriter<'_> {
+impl<'a> BodyWriter<'a> {
+    fn of_text(rest: &'a [u8], out: &'a mut Vec<u8>) -> Self {
+        BodyWriter { rest, length: rest.len(), negative_zeros: &[], open: Vec::new(), out }
+    }
+
     fn write(&mut self) {
         while let Some(byte) = self.rest.first().copied() {
             match byte {
@@ -243,12 +256,12 @@ impl BodyWriter<'_> {
         let ends = |byte: &u8| matches!(byte, b',' | b'}' | b']');
         let length = self.rest.iter().position(ends).unwrap_or(self.rest.len());
         let text = self.rest.get(..length).unwrap_or_default();
-        let at = self.body.as_bytes().len() - self.rest.len();
+        let at = self.length - self.rest.len();
         self.skip(length);
         let text = std::str::from_utf8(text).unwrap_or_default();
         if is_float(text.as_bytes()) {
             self.count(false);
-            let negative_zero = self.body.negative_zeros().binary_search(&at).is_ok();
+            let negative_zero = self.negative_zeros.binary_search(&at).is_ok();
             let float = if negative_zero { -0.0 } else { text.parse().unwrap_or(0.0) };
             self.out.push(NEW_FLOAT);
             self.out.extend_from_slice(&f64::to_be_bytes(float));

@@ -41,6 +41,10 @@ impl RowSource for JavaScriptSource {
         let function = FunctionSource { name: &name, text: source };
         Ok(Box::new(Reducer::new(&self.shared.javascript(), function)?))
     }
+
+    fn log(&self, message: &str) {
+        (self.shared.javascript().log)(&format!("reduction of {}: {message}", self.id));
+    }
 }
 
 impl RowMapper for Mapper {

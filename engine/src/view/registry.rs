@@ -84,9 +84,9 @@ impl Database {
         if let Some(index) = indexes.get(&signature) {
             return Ok(Arc::clone(index));
         }
-        let seq = self.store.snapshot()?.seq();
+        let snapshot = self.store.snapshot()?;
         let place = self.views.place.clone();
-        let index = ViewIndex::open(place, signature, self.identity.uuid, seq)?;
+        let index = ViewIndex::open(place, signature, self.identity.uuid, &*snapshot)?;
         indexes.insert(signature, Arc::clone(&index));
         Ok(index)
     }

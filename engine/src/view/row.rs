@@ -20,6 +20,8 @@ use crate::{
 
 /// Ends a partition and an id.
 const END: u8 = 0x00;
+/// Behind a zero that is part of an id.
+const ESCAPED: u8 = 0xff;
 /// From here on the first byte of a number counts those that follow.
 const LONG_NUMBER: u8 = 0xf0;
 const DAMAGED: Error = Error::Damaged("row of a view");
@@ -47,17 +49,30 @@ impl<'r> Row<'r> {
         Ok(Row { encoded, tail, key: text, value: reader.rest() })
     }
 
+    /// The number of the row among those its document emitted, as it is encoded.
+    pub(crate) fn number(&self) -> Result<&'r [u8]> {
+        let mut tail = self.tail;
+        loop {
+            let end = memchr::memchr(END, tail).ok_or(DAMAGED)?;
+            match tail.get(end + 1..) {
+                Some([ESCAPED, rest @ ..]) => tail = rest,
+                Some(number) => return Ok(number),
+                None => return Err(DAMAGED),
+            }
+        }
+    }
+
     /// The id of the document that emitted it.
     pub(crate) fn id(&self) -> Result<Cow<'r, str>> {
         let plain = memchr::memchr(END, self.tail).ok_or(DAMAGED)?;
         let text = |bytes| std::str::from_utf8(bytes).map_err(|_| DAMAGED);
         let (id, rest) = self.tail.split_at_checked(plain).ok_or(DAMAGED)?;
-        if rest.get(1) != Some(&0xff) {
+        if rest.get(1) != Some(&ESCAPED) {
             return text(id).map(Cow::Borrowed);
         }
         let mut out = id.to_vec();
         let mut rest = rest;
-        while let [END, 0xff, after @ ..] = rest {
+        while let [END, ESCAPED, after @ ..] = rest {
             out.push(END);
             let plain = memchr::memchr(END, after).ok_or(DAMAGED)?;
             out.extend_from_slice(after.get(..plain).ok_or(DAMAGED)?);
@@ -153,6 +168,9 @@ mod tests {
             put_value(encoded.len(), b"[1]", b"null", &mut value);
             let row = Row::decode(&key, &value).unwrap();
             prop_assert_eq!(row.id().unwrap(), id);
+            let mut encoded_number = Vec::new();
+            put_number(number, &mut encoded_number);
+            prop_assert_eq!(row.number().unwrap(), encoded_number);
             prop_assert_eq!((row.encoded, row.key, row.value), (&encoded[..], &b"[1]"[..], &b"null"[..]));
         }
 
@@ -167,7 +185,7 @@ mod tests {
 
         #[test]
         fn hostile_bytes_do_no_harm(key in prop::collection::vec(any::<u8>(), 0..20), value in prop::collection::vec(any::<u8>(), 0..20)) {
-            let _ = Row::decode(&key, &value).map(|row| row.id().is_ok());
+            let _ = Row::decode(&key, &value).map(|row| row.id().is_ok() && row.number().is_ok());
             document_keys(&value).for_each(drop);
         }
     }

@@ -52,6 +52,11 @@ pub trait RowSource: Send + Sync + fmt::Debug {
         let _ = source;
         Err(crate::Error::BadRequest("there are no reduce functions here".into()))
     }
+
+    /// Takes what there is to be said of the functions, where those who keep them can read it.
+    fn log(&self, message: &str) {
+        let _ = message;
+    }
 }
 
 /// Makes rows of documents.

@@ -18,6 +18,7 @@ mod find;
 mod in_database;
 mod local;
 mod node;
+mod output;
 mod partition;
 mod purge;
 mod replicate;

@@ -3,9 +3,9 @@
 
 use std::cmp::Ordering;
 
-use super::{Condition, Selector};
+use super::{Comparison, Condition, Selector};
 use crate::{
-    collation::compare,
+    collation::{compare, compare_strings},
     find::path::Found,
     json::{Number, Value, raw, unescape},
 };
@@ -18,8 +18,10 @@ pub(super) fn matches(selector: &Selector, json: &[u8]) -> bool {
         Selector::Nor(none) => !none.iter().any(|selector| matches(selector, json)),
         Selector::Not(selector) => !matches(selector, json),
         Selector::Field(path, condition) => match path.find(json) {
-            Found::Value(value) if path.parts().eq(["_id"]) => holds(condition, value, compare_ids),
-            Found::Value(value) => holds(condition, value, compare),
+            Found::Value(value) if path.parts().eq(["_id"]) => {
+                holds(condition, value, Order::OfIds)
+            }
+            Found::Value(value) => holds(condition, value, Order::Collated),
             Found::Nothing => *condition == Condition::Exists(false),
             Found::NoWay => false,
         },
@@ -27,17 +29,49 @@ pub(super) fn matches(selector: &Selector, json: &[u8]) -> bool {
 }
 
 /// An order of values.
-type Order = fn(&Value, &Value) -> Ordering;
+#[derive(Clone, Copy)]
+enum Order {
+    /// That of views.
+    Collated,
+    /// That of a document's id and anything it is compared with: CouchDB takes ids as bytes, and strings come
+    /// after all other values.
+    OfIds,
+}
 
-/// The order of a document's id and anything it is compared with: CouchDB takes ids as bytes, and
-/// strings come after all other values.
-fn compare_ids(id: &Value, other: &Value) -> Ordering {
-    match (id, other) {
-        (Value::String(id), Value::String(other)) => id.cmp(other),
-        (Value::String(_), _) => Ordering::Greater,
-        (_, Value::String(_)) => Ordering::Less,
-        _ => compare(id, other),
+impl Order {
+    fn compare(self, a: &Value, b: &Value) -> Ordering {
+        match (self, a, b) {
+            (_, Value::String(a), Value::String(b)) => self.compare_strings(a, b),
+            (Order::OfIds, Value::String(_), _) => Ordering::Greater,
+            (Order::OfIds, _, Value::String(_)) => Ordering::Less,
+            _ => compare(a, b),
+        }
     }
+
+    fn compare_strings(self, a: &str, b: &str) -> Ordering {
+        match self {
+            Order::Collated => compare_strings(a, b),
+            Order::OfIds => a.cmp(b),
+        }
+    }
+}
+
+/// Whether a comparison holds for a field's value. Strings, which most are, are compared where they stand.
+fn compares(comparison: Comparison, argument: &Value, json: &[u8], order: Order) -> bool {
+    let (Value::String(argument), Some(text)) = (argument, text(json)) else {
+        return value(json).is_some_and(|value| comparison.holds(order.compare(&value, argument)));
+    };
+    let is_equality = matches!(comparison, Comparison::Equal | Comparison::NotEqual);
+    if is_equality && is_plain(&text) && is_plain(argument) {
+        // No two such strings collate as equal, so there is no need to know which comes first.
+        return (*text == **argument) == (comparison == Comparison::Equal);
+    }
+    comparison.holds(order.compare_strings(&text, argument))
+}
+
+/// Whether all characters are printable ASCII, of which none is ignored by the collation.
+fn is_plain(text: &str) -> bool {
+    text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
 }
 
 /// True if the condition holds for a field's value.
@@ -60,9 +94,7 @@ fn holds(condition: &Condition, json: &[u8], order: Order) -> bool {
         }),
         Condition::Regex(pattern) => text(json).is_some_and(|text| pattern.is_match(&text)),
         Condition::BeginsWith(prefix) => text(json).is_some_and(|text| text.starts_with(prefix)),
-        Condition::Compare(comparison, argument) => {
-            value(json).is_some_and(|value| comparison.holds(order(&value, argument)))
-        }
+        Condition::Compare(comparison, argument) => compares(*comparison, argument, json, order),
         Condition::In(arguments) => {
             value(json).is_some_and(|value| is_in(&value, arguments, order))
         }
@@ -102,7 +134,7 @@ fn type_name(json: &[u8]) -> &'static str {
 /// True if the value, or for an array one of its items, equals one of `arguments`.
 fn is_in(value: &Value, arguments: &[Value], order: Order) -> bool {
     let equals_one =
-        |value: &Value| arguments.iter().any(|argument| order(value, argument).is_eq());
+        |value: &Value| arguments.iter().any(|argument| order.compare(value, argument).is_eq());
     match value {
         Value::Array(items) => items.iter().any(equals_one),
         value => equals_one(value),

@@ -269,6 +269,12 @@ proptest! {
         }
     }
 
+    /// What is taken for different without asking the collation is.
+    #[test]
+    fn printable_ascii_is_equal_only_to_itself(a in "[ -~]{0,4}", b in "[ -~]{0,4}") {
+        prop_assert_eq!(compare(&a.as_str().into(), &b.as_str().into()).is_eq(), a == b);
+    }
+
     #[test]
     fn hostile_documents_do_no_harm(selector in any_selector(), document in r#"[{}\[\]":,a1]{0,24}"#) {
         if let Ok(parsed) = Selector::parse(&selector) {

@@ -6,6 +6,7 @@
 //! over arrays and `emit`; there is nothing in it that a document could be changed or state be kept with.
 //!
 //! * `syntax`, `parser`, `expression`: from the text of a function to a program; any text outside that part is none
+//! * `fields`: the members that programs look at
 //! * `value`: values, and what they are as JSON
 //! * `run`: running a program. Where the language says something that is not built here (a conversion
 //!   between types, an exception), the run is given up, and the interpreter does that document
@@ -13,6 +14,7 @@
 //! The interpreter is the rule: a property test holds programs against it.
 
 mod expression;
+mod fields;
 mod parser;
 mod run;
 mod syntax;
@@ -20,6 +22,7 @@ mod syntax;
 mod tests;
 mod value;
 
+pub(super) use fields::Fields;
 pub(super) use parser::parse;
 pub(super) use run::{Emitted, Run};
 pub(super) use syntax::Program;

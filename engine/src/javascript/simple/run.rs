@@ -4,6 +4,7 @@ use std::{borrow::Cow, ops::Range};
 
 use super::{
     GiveUp,
+    fields::Found,
     syntax::{Expression, Operator, Program, Statement},
     value::{Value, number_of},
 };
@@ -45,25 +46,27 @@ enum Flow {
 /// One program over one document.
 pub(in crate::javascript) struct Run<'v> {
     document: &'v [u8],
-    fields: Vec<Option<&'v [u8]>>,
+    fields: Found<'v>,
     slots: Vec<Value<'v>>,
     steps: usize,
     emitted: &'v mut Emitted,
 }
 
 impl<'v> Run<'v> {
-    /// Runs the program over a document's text and adds what it emits to `emitted`.
+    /// Runs the program over a document's text and adds what it emits to `emitted`. `fields` are the members that
+    /// the program looks at.
     ///
     /// # Errors
     /// If it does something that is not built here; what was emitted until then does not count.
     pub(in crate::javascript) fn run(
         program: &'v Program,
         document: &'v [u8],
+        fields: Found<'v>,
         emitted: &'v mut Emitted,
     ) -> Result<(), GiveUp> {
         let mut run = Run {
             document,
-            fields: find(document, &program.fields),
+            fields,
             slots: vec![Value::Undefined; program.slots],
             steps: 0,
             emitted,
@@ -243,23 +246,6 @@ impl<'v> Run<'v> {
 /// The value, if it does not hold too many others.
 fn bounded(value: Value<'_>) -> Result<Value<'_>, GiveUp> {
     if value.count() > MAX_VALUES { Err(GiveUp) } else { Ok(value) }
-}
-
-/// The values of the members that a program looks at.
-fn find<'v>(document: &'v [u8], wanted: &[String]) -> Vec<Option<&'v [u8]>> {
-    let mut found = vec![None; wanted.len()];
-    let mut missing = wanted.len();
-    let mut members = raw::members(document);
-    while missing > 0
-        && let Some((name, value)) = members.next()
-    {
-        let place = wanted.iter().position(|field| field.as_bytes() == name);
-        if let Some(slot) = place.and_then(|place| found.get_mut(place)) {
-            *slot = Some(value);
-            missing -= 1;
-        }
-    }
-    found
 }
 
 fn binary<'v>(

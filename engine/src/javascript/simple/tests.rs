@@ -42,6 +42,34 @@ const DOCUMENTS: [&str; 8] = [
     r#"{"_id":"h","a":2147483648,"b":"true","t":[null,true,"",0],"o":{"toJSON":1,"n":-0.0}}"#,
 ];
 
+/// Functions that share members, some of them no programs.
+#[test]
+fn several_programs_do_what_the_interpreter_does() {
+    let texts = [
+        "function(d){emit(d.a, d.b)}",
+        "function(d){emit(String(d.b), d.t)}",
+        "function(d){if(d.o)emit(d.o.n, d.a)}",
+        "function(d){emit(1)}",
+        "function(d){emit(d, d.x)}",
+    ];
+    let all: Vec<_> = texts.iter().map(|text| FunctionSource { name: "map", text }).collect();
+    let rows = |shortcuts: bool, doc: &[u8]| {
+        let settings =
+            JsSettings { projects: shortcuts, simple_maps: shortcuts, ..JsSettings::default() };
+        let mut rows = Vec::new();
+        let mut mapper = Mapper::new(&settings, None, &all).unwrap();
+        mapper
+            .map(doc, &mut |at, key, value| rows.push((at, key.to_vec(), value.to_vec())))
+            .unwrap();
+        rows.sort_by_key(|(at, ..)| *at);
+        rows
+    };
+    for doc in DOCUMENTS {
+        let doc = minify(doc.as_bytes()).unwrap();
+        assert_eq!(rows(true, &doc), rows(false, &doc), "{}", String::from_utf8_lossy(&doc));
+    }
+}
+
 #[test]
 fn programs_do_what_the_interpreter_does() {
     for text in [

@@ -16,7 +16,7 @@ use settee_storage::{
     tree::{Builder, CountEntries},
 };
 
-use super::{IndexMeta, ViewIndex, reduction, rows::Rows};
+use super::{IndexMeta, ViewIndex, mark::Mark, reduction, rows::Rows};
 use crate::{
     all_docs::id_text,
     error::{Error, Result},
@@ -206,6 +206,7 @@ impl Build<'_> {
             signature: definition.signature,
             seq: self.reader.seq(),
             purge_seq: self.reader.purge_seq()?,
+            mark: Mark::newest(&*self.reader.snapshot)?,
             loaded_rows,
             loaded_bytes,
             collation_version: crate::view::key::collation_version().to_owned(),

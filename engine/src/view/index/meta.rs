@@ -1,13 +1,14 @@
 //! What an index file says about itself.
 //!
 //! ```text
-//! version 1, uuid of the database 16, signature 16, sequence n, purge sequence n,
+//! version 2, uuid of the database 16, signature 16, sequence n, purge sequence n, mark (see `mark`),
 //! rows when it was last loaded as a whole n, bytes of the file then n,
 //! version of the collation bytes, number of reductions n, each as its text bytes
 //! ```
 
 use settee_storage::Seq;
 
+use super::mark::Mark;
 use crate::{
     codec::{Reader, put_bytes, put_varint},
     error::Result,
@@ -16,7 +17,7 @@ use crate::{
 };
 
 /// Version of all that an index holds; an index of another version is made anew.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +28,8 @@ pub(crate) struct IndexMeta {
     pub(crate) seq: Seq,
     /// The purges it has taken note of.
     pub(crate) purge_seq: u64,
+    /// The newest change it has seen.
+    pub(crate) mark: Mark,
     pub(crate) loaded_rows: u64,
     pub(crate) loaded_bytes: u64,
     pub(crate) collation_version: String,
@@ -38,9 +41,11 @@ impl IndexMeta {
         let mut out = vec![VERSION];
         out.extend_from_slice(&self.uuid.0);
         out.extend_from_slice(&self.signature.0);
-        for number in [self.seq, self.purge_seq, self.loaded_rows, self.loaded_bytes] {
-            put_varint(&mut out, number);
-        }
+        put_varint(&mut out, self.seq);
+        put_varint(&mut out, self.purge_seq);
+        self.mark.encode(&mut out);
+        put_varint(&mut out, self.loaded_rows);
+        put_varint(&mut out, self.loaded_bytes);
         put_bytes(&mut out, self.collation_version.as_bytes());
         put_varint(&mut out, self.reducers.len() as u64);
         for reducer in &self.reducers {
@@ -57,6 +62,7 @@ impl IndexMeta {
         }
         let (uuid, signature) = (Uuid(reader.array()?), Signature(reader.array()?));
         let (seq, purge_seq) = (reader.varint()?, reader.varint()?);
+        let mark = Mark::decode(&mut reader)?;
         let (loaded_rows, loaded_bytes) = (reader.varint()?, reader.varint()?);
         let collation_version = reader.text()?.to_owned();
         let mut reducers = Vec::new();
@@ -68,6 +74,7 @@ impl IndexMeta {
             signature,
             seq,
             purge_seq,
+            mark,
             loaded_rows,
             loaded_bytes,
             collation_version,
@@ -95,6 +102,7 @@ mod tests {
             signature: Signature([2; 16]),
             seq: 300,
             purge_seq: 4,
+            mark: Mark::default(),
             loaded_rows: 10,
             loaded_bytes: 5000,
             collation_version: "49.1".into(),

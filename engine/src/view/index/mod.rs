@@ -1,6 +1,6 @@
 //! One index: its file, and bringing it up to date with the database.
 //!
-//! * `meta`: what the file says about itself
+//! * `meta`: what the file says about itself; `mark`: which database it was made from
 //! * `rows`: from documents to the rows of several indexes
 //! * `build`: all documents at once, into a new file; `update`: the changes since; `rewrite`: the same rows in
 //!   a new file, with other reductions or without garbage
@@ -10,6 +10,7 @@
 //! is what matters.
 
 pub(crate) mod build;
+mod mark;
 pub(crate) mod meta;
 pub(crate) mod rewrite;
 mod rows;
@@ -24,7 +25,7 @@ use std::{
 
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use settee_storage::{
-    Seq,
+    Seq, Snapshot,
     disk::{Disk, MemoryDisk},
     index::{IndexFile, IndexPages, IndexSnapshot},
     tree::{CountEntries, Tree},
@@ -35,7 +36,7 @@ use super::{
     definition::{IndexDefinition, Signature},
     key::collation_version,
     reduce::{
-        ReduceLimits, ReduceSpec,
+        Limiter, ReduceLimits, ReduceSpec,
         stored::{Reducer, RowCount, ViewReduce},
     },
     source::RowSource,
@@ -169,19 +170,29 @@ impl Current {
 }
 
 impl ViewIndex {
-    /// The index with this signature of the database with this uuid, which is at `seq`; with what is there
-    /// of it.
+    /// The index with this signature of the database with this uuid, which is at this snapshot; with what is
+    /// there of it.
     pub(crate) fn open(
         place: IndexPlace,
         signature: Signature,
         uuid: Uuid,
-        seq: Seq,
+        snapshot: &dyn Snapshot,
     ) -> Result<Arc<Self>> {
+        let mut failed = None;
         let mut accept = |meta: &[u8]| match IndexMeta::decode(meta) {
-            Ok(Some(meta)) => meta.uuid == uuid && meta.signature == signature && meta.seq <= seq,
+            Ok(Some(meta)) if meta.uuid == uuid && meta.signature == signature => {
+                meta.seq <= snapshot.seq()
+                    && meta.mark.lies_behind(snapshot).unwrap_or_else(|error| {
+                        failed = Some(error);
+                        false
+                    })
+            }
             _ => false,
         };
         let file = IndexFile::open(&*place.disk, &place.file(signature), &mut accept)?;
+        if let Some(error) = failed {
+            return Err(error);
+        }
         let current = file.map(Current::new).transpose()?.flatten().map(Arc::new);
         let (current, changing) = (RwLock::new(current), Mutex::new(()));
         Ok(Arc::new(ViewIndex { signature, place, current, changing }))
@@ -236,11 +247,11 @@ impl ViewIndex {
 }
 
 /// The reductions of an index, ready to be run in one thread.
-fn reduction(
+fn reduction<'s>(
     specs: &[ReduceSpec],
-    source: &dyn RowSource,
+    source: &'s dyn RowSource,
     limits: ReduceLimits,
-) -> Result<ViewReduce> {
+) -> Result<ViewReduce<'s>> {
     let reducers = specs.iter().map(|spec| {
         let script = match spec {
             ReduceSpec::JavaScript(text) => Some(Rc::new(RefCell::new(source.reducer(text)?))),
@@ -248,5 +259,5 @@ fn reduction(
         };
         Ok(Reducer::new(spec.clone(), script))
     });
-    Ok(ViewReduce::new(reducers.collect::<Result<_>>()?, limits))
+    Ok(ViewReduce::new(reducers.collect::<Result<_>>()?, Limiter { limits, source }))
 }

@@ -1,5 +1,7 @@
 //! From documents to the rows of several indexes.
 
+use std::ops::Range;
+
 use settee_storage::Seq;
 
 use crate::{
@@ -11,6 +13,7 @@ use crate::{
     read::{Meta, Reader},
     view::{
         definition::IndexDefinition,
+        key::Collation,
         row::{put_id, put_number, put_partition_of, put_value},
         source::{RowMapper, RowSource},
     },
@@ -35,11 +38,14 @@ pub(super) struct Made {
     pub(super) keys: Vec<u8>,
 }
 
-#[derive(Clone, Copy, Debug)]
+/// Where a row lies in the bytes of its document's rows.
+#[derive(Clone, Debug)]
 struct Slot {
-    start: usize,
-    value: usize,
-    end: usize,
+    key: Range<usize>,
+    /// As it is stored: what is needed to read the key, the key's text, the value's.
+    value: Range<usize>,
+    /// Where the value's text begins.
+    text: usize,
 }
 
 impl Made {
@@ -52,8 +58,8 @@ impl Made {
     /// Keys and values of the rows as they are stored, in the order of emission.
     pub(super) fn rows(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.rows.iter().map(|slot| {
-            let key = self.bytes.get(slot.start..slot.value).unwrap_or_default();
-            (key, self.bytes.get(slot.value..slot.end).unwrap_or_default())
+            let key = self.bytes.get(slot.key.clone()).unwrap_or_default();
+            (key, self.bytes.get(slot.value.clone()).unwrap_or_default())
         })
     }
 
@@ -69,7 +75,42 @@ impl Made {
         put_number(self.rows.len() as u64, &mut self.bytes);
         let middle = self.bytes.len();
         put_value(before_id, key, value, &mut self.bytes);
-        self.rows.push(Slot { start, value: middle, end: self.bytes.len() });
+        let end = self.bytes.len();
+        self.rows.push(Slot { key: start..middle, value: middle..end, text: end - value.len() });
+    }
+
+    /// Puts the values of rows with the same key in the order in which CouchDB shows them: that of Erlang's
+    /// terms, not that of emission.
+    fn order_values(&mut self) {
+        let Made { bytes, rows, .. } = self;
+        if rows.len() < 2 {
+            return;
+        }
+        // Equal keys have the same text, and what stands before it follows from it.
+        let key = |at: &usize| {
+            let slot = rows.get(*at);
+            slot.and_then(|slot| bytes.get(slot.value.start..slot.text)).unwrap_or_default()
+        };
+        let mut by_key: Vec<usize> = (0..rows.len()).collect();
+        by_key.sort_by(|a, b| key(a).cmp(key(b)).then(a.cmp(b)));
+        let same = by_key.chunk_by(|a, b| key(a) == key(b)).filter(|same| same.len() > 1);
+        let mut moves = Vec::new();
+        for places in same {
+            let mut values: Vec<Slot> =
+                places.iter().filter_map(|at| rows.get(*at)).cloned().collect();
+            values.sort_by_cached_key(|slot| {
+                let mut order = Vec::new();
+                let text = bytes.get(slot.text..slot.value.end).unwrap_or_default();
+                Collation::Raw.encode(text, &mut order);
+                order
+            });
+            moves.extend(places.iter().copied().zip(values));
+        }
+        for (place, Slot { value, text, .. }) in moves {
+            if let Some(slot) = rows.get_mut(place) {
+                (slot.value, slot.text) = (value, text);
+            }
+        }
     }
 }
 
@@ -103,6 +144,7 @@ impl<'r> Rows<'r> {
                 made.add(index, id, key, value);
             }
         })?;
+        self.made.iter_mut().for_each(Made::order_values);
         Ok(&self.made)
     }
 

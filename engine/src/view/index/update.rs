@@ -8,7 +8,7 @@ use settee_storage::{
     tree::{CountEntries, merge},
 };
 
-use super::{Current, IndexMeta, ViewIndex, reduction, rows::Rows};
+use super::{Current, IndexMeta, ViewIndex, mark::Mark, reduction, rows::Rows};
 use crate::{
     all_docs::id_text,
     database::{PurgeRequest, settings::PURGES},
@@ -77,13 +77,15 @@ impl Update<'_> {
             documents += 1;
             let bytes: usize = pending.iter().map(|pending| pending.bytes).sum();
             if documents >= BATCH_DOCUMENTS || bytes >= BATCH_BYTES {
-                self.commit(&mut pending, done)?;
+                let mark = Mark::of(done, id, value)?;
+                self.commit(&mut pending, done, &mark)?;
                 self.progress.add(documents as u64);
                 documents = 0;
                 self.progress.check()?;
             }
         }
-        self.commit(&mut pending, self.reader.seq().max(done))?;
+        let mark = Mark::newest(&*self.reader.snapshot)?;
+        self.commit(&mut pending, self.reader.seq().max(done), &mark)?;
         self.progress.add(documents as u64);
         Ok(true)
     }
@@ -133,13 +135,13 @@ impl Update<'_> {
         Ok(())
     }
 
-    /// Merges what is pending into each index, which is then at `seq`.
-    fn commit(&self, pending: &mut [Pending], seq: Seq) -> Result<()> {
+    /// Merges what is pending into each index, which is then at `seq`, where the newest change is `mark`.
+    fn commit(&self, pending: &mut [Pending], seq: Seq, mark: &Mark) -> Result<()> {
         for ((index, definition), pending) in self.indexes.iter().zip(pending) {
             let Some(current) = index.current() else { continue };
             let pending = std::mem::take(pending);
             let purge_seq = self.reader.purge_seq()?;
-            let meta = IndexMeta { seq, purge_seq, ..current.meta.clone() };
+            let meta = IndexMeta { seq, purge_seq, mark: mark.clone(), ..current.meta.clone() };
             let mut writer = current.file.write();
             self.merge(&current, definition, pending, &meta, &mut writer)?;
             drop(writer);

@@ -5,7 +5,7 @@ use std::{cell::RefCell, ops::ControlFlow, rc::Rc};
 
 use settee_storage::{
     Direction, KeyRange,
-    tree::{Fold, Malformed, Step},
+    tree::{Fold, Malformed, Pages, Step, Tree},
 };
 
 use super::{Grouping, QueryParams, ViewHead, ViewReader, ViewSelection, ViewSink, range};
@@ -13,11 +13,12 @@ use crate::{
     error::Result,
     json::raw,
     view::{
+        index::Current,
         key::group_length,
         reduce::{
-            ReduceLimits, ReduceSpec,
+            Limiter, ReduceSpec,
             accumulator::{Accumulator, SharedReducer},
-            stored::stored_reduction,
+            stored::{RowCount, stored_reduction},
         },
         row::Row,
     },
@@ -37,41 +38,12 @@ pub(super) fn write(
     if flow.is_break() || params.limit == Some(0) {
         return Ok(());
     }
-    let direction = match params.descending {
-        false => Direction::Forward,
-        true => Direction::Backward,
-    };
-    let script = match spec {
-        ReduceSpec::JavaScript(source) => {
-            Some(Rc::new(RefCell::new(view.group.source.reducer(source)?)))
-        }
-        _ => None,
-    };
-    let mut groups = Groups {
-        spec,
-        script,
-        limits: view.reader.database.shared.view_settings().reduce_limits,
-        stored: current.meta.reducers.iter().position(|stored| stored == spec),
-        direction,
-        // The keys of a list are groups by themselves.
-        grouping: match params.selection {
-            ViewSelection::Keys(_) => Grouping::Exact,
-            _ => grouping,
-        },
-        partition: range::partition_prefix(params).len(),
-        context: view.context(),
-        skip: params.skip,
-        limit: params.limit,
-        sink,
-        group: None,
-        row: Vec::new(),
-        outcome: Ok(()),
-    };
+    let mut groups = Groups::new(view, (current, spec), params, grouping, sink)?;
     for range in ranges {
         if groups.is_full() {
             break;
         }
-        groups.fold(current, &range)?;
+        groups.fold(&current.rows(), &range)?;
     }
     Ok(())
 }
@@ -80,7 +52,7 @@ pub(super) fn write(
 struct Groups<'g> {
     spec: &'g ReduceSpec,
     script: Option<SharedReducer>,
-    limits: ReduceLimits,
+    limits: Limiter<'g>,
     /// The number of the reduction among those stored, if it is.
     stored: Option<usize>,
     direction: Direction,
@@ -91,30 +63,75 @@ struct Groups<'g> {
     skip: u64,
     limit: Option<u64>,
     sink: &'g mut dyn ViewSink,
-    group: Option<Group>,
+    group: Option<Group<'g>>,
     row: Vec<u8>,
     /// What went wrong inside the fold.
     outcome: Result<()>,
 }
 
 /// The group the walk is in.
-struct Group {
+struct Group<'g> {
     /// What the encoded rows of the group begin with.
     prefix: Vec<u8>,
     /// Its key as JSON.
     key: Vec<u8>,
     /// Nothing if the group is passed over.
-    accumulator: Option<Accumulator>,
+    accumulator: Option<Accumulator<'g>>,
 }
 
-impl Groups<'_> {
+impl<'g> Groups<'g> {
+    fn new(
+        view: &'g ViewReader,
+        (current, spec): (&Current, &'g ReduceSpec),
+        params: &QueryParams,
+        grouping: Grouping,
+        sink: &'g mut dyn ViewSink,
+    ) -> Result<Self> {
+        let script = match spec {
+            ReduceSpec::JavaScript(source) => {
+                Some(Rc::new(RefCell::new(view.group.source.reducer(source)?)))
+            }
+            _ => None,
+        };
+        Ok(Groups {
+            spec,
+            script,
+            limits: Limiter {
+                limits: view.reader.database.shared.view_settings().reduce_limits,
+                source: &*view.group.source,
+            },
+            stored: current.meta.reducers.iter().position(|stored| stored == spec),
+            direction: match params.descending {
+                false => Direction::Forward,
+                true => Direction::Backward,
+            },
+            // The keys of a list are groups by themselves.
+            grouping: match params.selection {
+                ViewSelection::Keys(_) => Grouping::Exact,
+                _ => grouping,
+            },
+            partition: range::partition_prefix(params).len(),
+            context: view.context(),
+            skip: params.skip,
+            limit: params.limit,
+            sink,
+            group: None,
+            row: Vec::new(),
+            outcome: Ok(()),
+        })
+    }
+
     fn is_full(&self) -> bool {
         self.limit == Some(0)
     }
 
-    fn fold(&mut self, current: &crate::view::index::Current, range: &KeyRange) -> Result<()> {
+    fn fold<P: Pages + ?Sized>(
+        &mut self,
+        rows: &Tree<'_, P, RowCount>,
+        range: &KeyRange,
+    ) -> Result<()> {
         let direction = self.direction;
-        current.rows().fold(range, direction, self)?;
+        rows.fold(range, direction, self)?;
         std::mem::replace(&mut self.outcome, Ok(()))?;
         self.end_group()
     }
@@ -263,4 +280,121 @@ fn first_items(key: &[u8], level: u64) -> Vec<u8> {
     }
     let items: Vec<&[u8]> = raw::items(key).take(level).collect();
     [&b"["[..], &items.join(&b','), b"]"].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::Cell, sync::Arc};
+
+    use settee_storage::tree::{NodeRef, Page};
+
+    use super::*;
+    use crate::{
+        Databases, Document, Props, WriteMode,
+        document::Limits,
+        view::{Emit, IndexDefinition, RowMapper, RowSource, Signature, ViewDefinition, ViewGroup},
+    };
+
+    /// Rows of a document, and groups of these under the first item of their keys.
+    const ROWS: usize = 2000;
+    const GROUPS: usize = 60;
+    const DOCUMENTS: usize = 60;
+
+    #[derive(Debug)]
+    struct Many;
+
+    impl RowSource for Many {
+        fn mapper(&self, _functions: &[usize]) -> Result<Box<dyn RowMapper>> {
+            Ok(Box::new(Many))
+        }
+    }
+
+    impl RowMapper for Many {
+        fn map(&mut self, document: &[u8], emit: &mut Emit<'_>) -> Result<()> {
+            let number = raw::member(document, "n").unwrap_or(b"0");
+            let number = String::from_utf8_lossy(number);
+            for row in 0..ROWS {
+                let key = format!("[{},{row},{number}]", row % GROUPS);
+                emit(0, key.as_bytes(), row.to_string().as_bytes());
+            }
+            Ok(())
+        }
+    }
+
+    /// Counts the nodes that are read.
+    struct Counting<'p, P>(&'p P, Cell<usize>);
+
+    impl<P: Pages> Pages for Counting<'_, P> {
+        fn node(&self, at: NodeRef) -> settee_storage::Result<Page<'_>> {
+            self.1.set(self.1.get() + 1);
+            self.0.node(at)
+        }
+
+        fn corrupt(&self, at: NodeRef, what: &'static str) -> settee_storage::Error {
+            self.0.corrupt(at, what)
+        }
+    }
+
+    #[derive(Default)]
+    struct Count(usize);
+
+    impl ViewSink for Count {
+        fn head(&mut self, _head: &ViewHead) -> ControlFlow<()> {
+            ControlFlow::Continue(())
+        }
+
+        fn row(&mut self, _json: &[u8]) -> ControlFlow<()> {
+            self.0 += 1;
+            ControlFlow::Continue(())
+        }
+    }
+
+    fn group() -> Arc<ViewGroup> {
+        let mut definition = IndexDefinition::new(Signature::of(&[b"many"]), 0);
+        definition.reducers = vec![ReduceSpec::Stats];
+        let mut group = ViewGroup::new("_design/many", Arc::new(Many), vec![definition]);
+        let view = ViewDefinition { index: 0, reduce: Some(ReduceSpec::Stats) };
+        group.views.insert("many".into(), view);
+        Arc::new(group)
+    }
+
+    /// Rows of the answer and nodes read for it.
+    fn read(view: &ViewReader, params: &QueryParams, grouping: Grouping) -> (usize, usize) {
+        let (current, spec) = (view.current.as_ref().unwrap(), view.view.reduce.as_ref().unwrap());
+        let pages = Counting(current.snapshot.pages(), Cell::new(0));
+        let tree = Tree::new(&pages, current.snapshot.root(0), RowCount);
+        let mut sink = Count::default();
+        let mut groups = Groups::new(view, (current, spec), params, grouping, &mut sink).unwrap();
+        groups.fold(&tree, &KeyRange::all()).unwrap();
+        (sink.0, pages.1.get())
+    }
+
+    #[test]
+    fn groups_are_read_off_inner_nodes() {
+        let database = Databases::in_memory().create("many", Props::default()).unwrap();
+        let document = |n| {
+            Document::parse(
+                format!("{{\"n\":{n}}}").as_bytes(),
+                Some(&n.to_string()),
+                &Limits::default(),
+            )
+        };
+        let documents = (0..DOCUMENTS).map(|n| document(n).unwrap()).collect();
+        database.write(documents, WriteMode::Interactive).unwrap();
+        let group = group();
+        database.refresh_views(&group).unwrap();
+        let view = database.read_view(&group, "many").unwrap();
+        let params = QueryParams::default();
+
+        // Each row for itself: all nodes of the tree.
+        let (rows, nodes) = read(&view, &params, Grouping::Exact);
+        assert_eq!(rows, ROWS * DOCUMENTS);
+        assert!(nodes > 15 * GROUPS, "the tree has {nodes} nodes");
+        // The root alone.
+        assert_eq!(read(&view, &params, Grouping::None), (1, 1));
+        // A leaf where one group ends and the next begins, and the inner nodes.
+        let (rows, nodes) = read(&view, &params, Grouping::Level(1));
+        assert_eq!(rows, GROUPS);
+        assert!(nodes < 2 * GROUPS, "{nodes} nodes for {GROUPS} groups");
+    }
 }

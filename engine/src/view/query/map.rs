@@ -8,9 +8,12 @@ use super::{QueryParams, ViewHead, ViewReader, ViewSink, documents, range};
 use crate::{
     error::Result,
     json::write_string,
-    view::{index::Current, row::Row},
+    view::{index::Current, key::AFTER, row::Row},
 };
 
+/// The number of the first row of a document, as it is encoded.
+const FIRST_NUMBER: &[u8] = &[0];
+const GO_ON: Result<ControlFlow<()>> = Ok(ControlFlow::Continue(()));
 /// Longest row buffer that is kept between rows, in bytes.
 const KEEP_ROW_BYTES: usize = 1024 * 1024;
 
@@ -92,22 +95,81 @@ impl Rows<'_> {
         skip: &mut u64,
         sink: &mut dyn ViewSink,
     ) -> Result<ControlFlow<()>> {
-        let direction = match self.params.descending {
-            false => Direction::Forward,
-            true => Direction::Backward,
-        };
-        let Some(range) = self.skipped(range, skip)? else { return Ok(ControlFlow::Continue(())) };
+        match self.params.descending {
+            false => {
+                let Some(range) = self.skipped(range, skip)? else { return GO_ON };
+                self.forward(&range, sink)
+            }
+            true => {
+                let Some((range, passed)) = self.skipped_from_end(range, skip)? else {
+                    return GO_ON;
+                };
+                self.backward(&range, passed, sink)
+            }
+        }
+    }
+
+    fn forward(&mut self, range: &KeyRange, sink: &mut dyn ViewSink) -> Result<ControlFlow<()>> {
         let current = self.current;
-        let mut cursor = current.rows().cursor(&range, direction);
+        let mut cursor = current.rows().cursor(range, Direction::Forward);
+        let mut flow = ControlFlow::Continue(());
+        while self.left != Some(0) && flow.is_continue() {
+            let Some((key, value)) = cursor.next()? else { break };
+            flow = self.give(&Row::decode(key, value)?, sink)?;
+        }
+        Ok(flow)
+    }
+
+    /// Walks a range from its end. Rows that one document has under one key come in the same order as ever:
+    /// to CouchDB they are one entry of the tree. `passed` of the first such rows are left out.
+    fn backward(
+        &mut self,
+        range: &KeyRange,
+        mut passed: u64,
+        sink: &mut dyn ViewSink,
+    ) -> Result<ControlFlow<()>> {
+        let current = self.current;
+        let mut cursor = current.rows().cursor(range, Direction::Backward);
+        let mut done: Vec<u8> = Vec::new();
         let mut flow = ControlFlow::Continue(());
         while self.left != Some(0) && flow.is_continue() {
             let Some((key, value)) = cursor.next()? else { break };
             let row = Row::decode(key, value)?;
-            self.write_row(&row)?;
-            self.left = self.left.map(|left| left.saturating_sub(1));
-            flow = sink.row(&self.row);
+            let (place, number) = row_place(key, &row)?;
+            if number == FIRST_NUMBER && passed == 0 && place != done {
+                // None can come before it.
+                flow = self.give(&row, sink)?;
+            } else if place != done {
+                done = place.to_vec();
+                flow = self.same_key(&done, std::mem::take(&mut passed), sink)?;
+            }
         }
         Ok(flow)
+    }
+
+    /// The rows of one document under one key, without the first `passed`.
+    fn same_key(
+        &mut self,
+        place: &[u8],
+        passed: u64,
+        sink: &mut dyn ViewSink,
+    ) -> Result<ControlFlow<()>> {
+        let mut range = rows_at(place);
+        if passed > 0 {
+            let rows = self.current.rows();
+            let before =
+                rows.sum(&KeyRange { start: Bound::Unbounded, end: until(&range.start) })?;
+            let Some(first) = rows.find_rank(before + passed)? else { return GO_ON };
+            range.start = Bound::Included(first);
+        }
+        self.forward(&range, sink)
+    }
+
+    /// Writes a row that may still be written.
+    fn give(&mut self, row: &Row<'_>, sink: &mut dyn ViewSink) -> Result<ControlFlow<()>> {
+        self.write_row(row)?;
+        self.left = self.left.map(|left| left.saturating_sub(1));
+        Ok(sink.row(&self.row))
     }
 
     /// The range without its first `skip` rows; nothing if it has no more. What of `skip` it was too short
@@ -122,20 +184,36 @@ impl Rows<'_> {
             *skip -= inside;
             return Ok(None);
         }
-        let mut range = range.clone();
-        let upto = |end| rows.sum(&KeyRange { start: Bound::Unbounded, end });
-        match self.params.descending {
-            false => {
-                let rank = upto(until(&range.start))? + *skip;
-                range.start = rows.find_rank(rank)?.map_or(range.start, Bound::Included);
-            }
-            true => {
-                let rank = upto(range.end.clone())? - *skip;
-                range.end = rows.find_rank(rank)?.map_or(range.end, Bound::Excluded);
-            }
+        let before = rows.sum(&KeyRange { start: Bound::Unbounded, end: until(&range.start) })?;
+        let first = rows.find_rank(before + std::mem::take(skip))?;
+        Ok(first.map(|first| KeyRange { start: Bound::Included(first), end: range.end.clone() }))
+    }
+
+    /// The same from the end. The range ends with all rows that a document has under a key, of which the
+    /// first so many have to be left out.
+    fn skipped_from_end(
+        &self,
+        range: &KeyRange,
+        skip: &mut u64,
+    ) -> Result<Option<(KeyRange, u64)>> {
+        if *skip == 0 {
+            return Ok(Some((range.clone(), 0)));
         }
-        *skip = 0;
-        Ok(Some(range))
+        let rows = self.current.rows();
+        let inside = rows.sum(range)?;
+        if inside <= *skip {
+            *skip -= inside;
+            return Ok(None);
+        }
+        let upto = |end| rows.sum(&KeyRange { start: Bound::Unbounded, end });
+        let all = upto(range.end.clone())?;
+        let rank = all - std::mem::take(skip) - 1;
+        let Some(last) = rows.find_rank(rank)? else { return Ok(None) };
+        let Some(value) = rows.get(&last)? else { return Ok(None) };
+        let (place, _) = row_place(&last, &Row::decode(&last, &value)?)?;
+        let end = rows_at(place).end;
+        let passed = upto(end.clone())?.min(all) - rank - 1;
+        Ok(Some((KeyRange { start: range.start.clone(), end }, passed)))
     }
 
     fn write_row(&mut self, row: &Row<'_>) -> Result<()> {
@@ -157,6 +235,18 @@ impl Rows<'_> {
         self.row.push(b'}');
         Ok(())
     }
+}
+
+/// What stands before the number in a row's key, and the number.
+fn row_place<'k>(key: &'k [u8], row: &Row<'k>) -> Result<(&'k [u8], &'k [u8])> {
+    let number = row.number()?;
+    Ok((key.get(..key.len() - number.len()).unwrap_or_default(), number))
+}
+
+/// All rows that one document has under one key.
+fn rows_at(place: &[u8]) -> KeyRange {
+    let end = Bound::Excluded(range::followed(place, &[AFTER]));
+    KeyRange { start: Bound::Included(place.to_vec()), end }
 }
 
 /// The end of what lies before a start.

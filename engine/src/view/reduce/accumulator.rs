@@ -5,11 +5,12 @@ use std::{cell::RefCell, rc::Rc};
 use settee_storage::Direction;
 
 use super::{
-    ReduceLimits, ReduceSpec,
+    Limiter, ReduceSpec,
     distinct::Sketch,
     ranked::Ranked,
     stats::Stats,
     sum::{Sum, failure},
+    too_large,
 };
 use crate::{
     error::{Error, Result},
@@ -39,9 +40,9 @@ pub(crate) enum Reduction {
 }
 
 /// A reduction so far.
-pub(crate) struct Accumulator {
+pub(crate) struct Accumulator<'l> {
     kind: Kind,
-    limits: ReduceLimits,
+    limits: Limiter<'l>,
     /// Bytes of the values that went in.
     input: usize,
     /// What makes every further value pointless.
@@ -76,13 +77,13 @@ struct OwnedRow {
     value: Vec<u8>,
 }
 
-impl Accumulator {
+impl<'l> Accumulator<'l> {
     /// A reduction of rows that come in this direction.
     pub(crate) fn new(
         spec: &ReduceSpec,
         script: Option<&SharedReducer>,
         direction: Direction,
-        limits: ReduceLimits,
+        limits: Limiter<'l>,
     ) -> Result<Self> {
         let forward = direction == Direction::Forward;
         let kind = match spec {
@@ -223,7 +224,7 @@ impl Script {
         Ok(())
     }
 
-    fn finish(mut self, limits: &ReduceLimits) -> Result<Reduction> {
+    fn finish(mut self, limits: &Limiter<'_>) -> Result<Reduction> {
         if self.values.len() == 1 {
             return Ok(Reduction::Value(self.values.pop().unwrap_or_default()));
         }
@@ -262,10 +263,7 @@ impl Reduction {
             Reduction::Value(json) => out.extend_from_slice(json),
             Reduction::Invalid(reason) => return Err(Error::InvalidReduceValue(reason.clone())),
             Reduction::Overflow { input, output } => {
-                let reason = format!(
-                    "Reduce output must shrink more rapidly: input size: {input} output size: \
-                     {output} context: {context}"
-                );
+                let reason = format!("{} context: {context}", too_large(*input, *output));
                 if *spec == ReduceSpec::Sum {
                     out.extend_from_slice(&failure(&reason, None));
                 } else {

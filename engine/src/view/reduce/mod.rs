@@ -18,6 +18,8 @@ mod sum;
 
 pub use spec::ReduceSpec;
 
+use super::RowSource;
+
 /// Since when a reduction counts as too large, and what happens then.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ReduceLimits {
@@ -47,11 +49,29 @@ impl Default for ReduceLimits {
     }
 }
 
-impl ReduceLimits {
+/// Applies [`ReduceLimits`], and says so where that is all that happens.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limiter<'l> {
+    pub(crate) limits: ReduceLimits,
+    /// Whose reductions these are; it has a log.
+    pub(crate) source: &'l dyn RowSource,
+}
+
+impl Limiter<'_> {
     /// Whether `output` bytes are too many for a reduction of `input` bytes.
     fn exceeded(&self, input: usize, output: usize) -> bool {
-        self.on_overflow == OnOverflow::Fail
-            && output > self.threshold_bytes
-            && output as f64 * self.ratio > input as f64
+        let ReduceLimits { on_overflow, threshold_bytes, ratio } = self.limits;
+        if output <= threshold_bytes || output as f64 * ratio <= input as f64 {
+            return false;
+        }
+        if on_overflow == OnOverflow::Log {
+            self.source.log(&too_large(input as u64, output as u64));
+        }
+        on_overflow == OnOverflow::Fail
     }
+}
+
+/// What is said of a reduction that did not shrink as it must, in CouchDB's words.
+fn too_large(input: u64, output: u64) -> String {
+    format!("Reduce output must shrink more rapidly: input size: {input} output size: {output}")
 }

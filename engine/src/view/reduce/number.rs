@@ -26,6 +26,9 @@ impl Num {
         if is_float(json) {
             return text.parse().ok().map(Num::Float);
         }
+        if let Ok(int) = text.parse::<i64>() {
+            return Some(Num::Int(int.into()));
+        }
         text.parse().map(Num::Int).or_else(|_| text.parse().map(Num::Big)).ok()
     }
 

@@ -48,6 +48,18 @@ impl Figures {
         })
     }
 
+    fn add(&mut self, num: &Num) {
+        self.sum = self.sum.add(num);
+        self.count = self.count.add(&Num::Int(1));
+        self.sumsqr = self.sumsqr.add(&num.squared());
+        if num.compare(&self.min) == Ordering::Less {
+            self.min = num.clone();
+        }
+        if num.compare(&self.max) == Ordering::Greater {
+            self.max = num.clone();
+        }
+    }
+
     fn join(&mut self, other: &Figures) {
         self.sum = self.sum.add(&other.sum);
         self.count = self.count.add(&other.count);
@@ -79,6 +91,12 @@ impl Figures {
 impl Stats {
     /// Adds a value, or other figures, given as JSON.
     pub(super) fn add(&mut self, json: &[u8]) {
+        // What nearly all values are.
+        if let Stats::Number(figures) = self
+            && let Some(num) = Num::parse(json)
+        {
+            return figures.add(&num);
+        }
         let added = match (&mut *self, Stats::read(json)) {
             (Stats::Failed(_), _) => true,
             (_, None) => false,

@@ -16,7 +16,7 @@ use settee_storage::{
 };
 
 use super::{
-    ReduceLimits, ReduceSpec,
+    Limiter, ReduceSpec,
     accumulator::{Accumulator, Reduction, SharedReducer},
 };
 use crate::{
@@ -34,9 +34,9 @@ const INVALID: u8 = 3;
 const MALFORMED: Malformed = Malformed("the sum of a view's rows cannot be read");
 
 /// Sums rows for the trees of an index: how many, and the reductions of the index.
-pub(crate) struct ViewReduce {
+pub(crate) struct ViewReduce<'l> {
     reducers: Vec<Reducer>,
-    limits: ReduceLimits,
+    limits: Limiter<'l>,
 }
 
 /// One reduction of an index.
@@ -53,8 +53,8 @@ impl Reducer {
     }
 }
 
-impl ViewReduce {
-    pub(crate) fn new(reducers: Vec<Reducer>, limits: ReduceLimits) -> Self {
+impl<'l> ViewReduce<'l> {
+    pub(crate) fn new(reducers: Vec<Reducer>, limits: Limiter<'l>) -> Self {
         ViewReduce { reducers, limits }
     }
 
@@ -62,7 +62,7 @@ impl ViewReduce {
     fn reduce(
         &self,
         reducer: &Reducer,
-        feed: impl FnOnce(&mut Accumulator) -> Result<bool>,
+        feed: impl FnOnce(&mut Accumulator<'_>) -> Result<bool>,
     ) -> Result<Option<Reduction>> {
         if reducer.failed.get() {
             return Ok(None);
@@ -98,7 +98,7 @@ pub(crate) struct ViewSum {
     pub(crate) reductions: Vec<Option<Reduction>>,
 }
 
-impl Reduce for ViewReduce {
+impl Reduce for ViewReduce<'_> {
     type Sum = ViewSum;
 
     fn leaf(&self, key: &[u8], value: &[u8]) -> Result<ViewSum, Malformed> {

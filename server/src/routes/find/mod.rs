@@ -9,9 +9,15 @@ use settee_engine::Database;
 use settee_engine::find::{ExecutionStats, FindEnd, FindPlan, FindRequest, FindSink};
 use settee_engine::json::{Object, Value};
 
+use super::output::{Output, Small};
 use super::{blocking, body, view};
 use crate::http::stream::{self, BlockingWriter};
 use crate::http::{Failure, Method, Outcome, Reply, Request};
+
+/// Documents up to which it is worth trying to answer in place.
+const FEW_DOCUMENTS: u64 = 100;
+/// Rows that may be looked at in place, whether they match or not.
+const FEW_ROWS: u64 = 256;
 
 /// Any method on `_find`, of the whole database or of one partition.
 pub(crate) async fn find(
@@ -24,7 +30,12 @@ pub(crate) async fn find(
     if let Some(group) = plan.wants_update() {
         view::up_to_date(database, group).await?;
     }
-    let produce = move |out: &mut BlockingWriter| write(&plan, out);
+    if plan.limit() <= FEW_DOCUMENTS
+        && let Some(text) = small(&plan)?
+    {
+        return Ok(Reply::json_line(200, text));
+    }
+    let produce = move |out: &mut BlockingWriter| write(&plan, u64::MAX, out).map(drop);
     let body = match request.wants_buffered() {
         true => stream::produce_buffered(produce).await?,
         false => stream::produce(produce).await?,
@@ -55,9 +66,19 @@ async fn asked(request: &mut Request, partition: Option<&str>) -> Result<FindReq
     Ok(FindRequest::parse(&members, partition, &settings)?)
 }
 
-fn write(plan: &FindPlan, out: &mut BlockingWriter) -> Result<(), Failure> {
+/// The answer as a whole, made in place. `None` if it turns out to be long, or to take long.
+fn small(plan: &FindPlan) -> Result<Option<Vec<u8>>, Failure> {
+    let mut out = Small::new();
+    let done = write(plan, FEW_ROWS, &mut out)?;
+    Ok(if done { out.finish() } else { None })
+}
+
+/// Writes the answer; false if more rows than so many would have to be looked at for that.
+fn write(plan: &FindPlan, most_rows: u64, out: &mut dyn Output) -> Result<bool, Failure> {
     out.buffer().extend_from_slice(b"{\"docs\":[");
-    let end = plan.run(&mut Documents { out, first: true })?;
+    let Some(end) = plan.run_within(most_rows, &mut Documents { out, first: true })? else {
+        return Ok(false);
+    };
     let buffer = out.buffer();
     buffer.extend_from_slice(b"\r\n]");
     for (name, value) in members(end).iter() {
@@ -67,7 +88,7 @@ fn write(plan: &FindPlan, out: &mut BlockingWriter) -> Result<(), Failure> {
         value.write(buffer);
     }
     buffer.extend_from_slice(b"}\r\n");
-    Ok(())
+    Ok(true)
 }
 
 /// What stands behind the documents.
@@ -97,7 +118,7 @@ fn stats_value(stats: &ExecutionStats) -> Value {
 
 /// Documents on their way to a client.
 struct Documents<'o> {
-    out: &'o mut BlockingWriter,
+    out: &'o mut dyn Output,
     first: bool,
 }
 
@@ -107,10 +128,7 @@ impl FindSink for Documents<'_> {
         let before: &[u8] = if std::mem::take(&mut self.first) { b"\r\n" } else { b",\r\n" };
         buffer.extend_from_slice(before);
         buffer.extend_from_slice(json);
-        match self.out.spill() {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(_gone) => ControlFlow::Break(()),
-        }
+        self.out.spill()
     }
 
     fn waits(&mut self) -> ControlFlow<()> {

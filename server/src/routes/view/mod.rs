@@ -12,6 +12,7 @@ use settee_engine::{Database, Error};
 use tokio::sync::oneshot;
 
 use self::params::{Freshness, Params};
+use super::output::{Output, Small};
 use super::{blocking, body};
 use crate::http::stream::{self, BlockingWriter};
 use crate::http::{Failure, Method, Outcome, Reply, Request};
@@ -216,53 +217,12 @@ async fn send(
     Ok(Reply::json_stream(body))
 }
 
-/// The answer as a whole, made in place: for most requests that takes less time than handing them to another
-/// thread. `None` if it turns out to be long.
+/// The answer as a whole, made in place. `None` if it turns out to be long.
 fn small(reader: &ViewReader, params: &Params) -> Result<Option<Vec<u8>>, Failure> {
-    let mut out = Small(Vec::with_capacity(SMALL_BYTES));
+    let mut out = Small::new();
     write(reader, params, &mut out)?;
-    out.0.push(b'\n');
-    Ok((out.0.len() <= SMALL_BYTES).then_some(out.0))
-}
-
-/// Where rows are written.
-trait Output {
-    /// The buffer to write into.
-    fn buffer(&mut self) -> &mut Vec<u8>;
-    /// Called after each row; breaks when no more are wanted.
-    fn spill(&mut self) -> ControlFlow<()>;
-}
-
-impl Output for BlockingWriter {
-    fn buffer(&mut self) -> &mut Vec<u8> {
-        Self::buffer(self)
-    }
-
-    fn spill(&mut self) -> ControlFlow<()> {
-        match Self::spill(self) {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(_gone) => ControlFlow::Break(()),
-        }
-    }
-}
-
-/// Longest answer that is made in place, in bytes.
-const SMALL_BYTES: usize = 16 << 10;
-
-/// An answer made in place. It ends when it is no longer small.
-struct Small(Vec<u8>);
-
-impl Output for Small {
-    fn buffer(&mut self) -> &mut Vec<u8> {
-        &mut self.0
-    }
-
-    fn spill(&mut self) -> ControlFlow<()> {
-        match self.0.len() <= SMALL_BYTES {
-            true => ControlFlow::Continue(()),
-            false => ControlFlow::Break(()),
-        }
-    }
+    out.buffer().push(b'\n');
+    Ok(out.finish())
 }
 
 fn write(reader: &ViewReader, params: &Params, out: &mut dyn Output) -> Result<(), Failure> {
