@@ -4,13 +4,18 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+use std::cell::Cell;
+use std::ops::Range;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 use settee_storage::disk::RealDisk;
-use settee_storage::{DocWeight, FileStore, Options, Store, StreamRef, update};
+use settee_storage::{
+    BlobRef, Compaction, Copier, DocWeight, FileStore, NewDocument, OldDocument, Options, Store,
+    StreamRef, update,
+};
 use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128, xxh3_128_with_seed};
 
 /// Reads little-endian numbers, `n` and `bytes` of the document.
@@ -88,6 +93,8 @@ struct Decoder<'f> {
     latest: (u64, u64, u64),
     /// Number and sequence of the last commit.
     last: (u64, u64),
+    /// Version 2: the checkpoint that the file begins with.
+    base: Option<u64>,
     roots: Vec<(&'static str, u64, u64, u64, u64)>,
     counts: [u64; 4],
 }
@@ -108,10 +115,16 @@ impl<'f> Decoder<'f> {
         assert_eq!(magic, b"SETTEE\r\n\x1a\n\0\0\0\0\0\0");
         let (version, length) = (input.number(4), input.number(4));
         let (salt, creation) = (input.take(16), input.take(16));
+        let base = match version {
+            1 => None,
+            2 => Some(input.number(8)),
+            _ => panic!("version {version}"),
+        };
+        let covered = input.at;
         let checksum = input.hash();
-        assert_eq!(checksum, xxh3_128(&file[..56]));
-        assert!(input.take(4024).iter().all(|byte| *byte == 0));
-        assert_eq!((version, length, input.at), (1, 4096, 4096));
+        assert_eq!(checksum, xxh3_128(&file[..covered]));
+        assert_eq!(length, 4096);
+        assert!(file[input.at..4096].iter().all(|byte| *byte == 0));
         let seed = xxh3_64_with_seed(salt, 1);
         let mut frame_magic = xxh3_64_with_seed(salt, 2).to_le_bytes();
         frame_magic[0] |= 1;
@@ -123,19 +136,20 @@ impl<'f> Decoder<'f> {
             chain: xxh3_128_with_seed(&[salt, creation].concat(), seed),
             latest: (0, 0, 0),
             last: (0, 0),
+            base,
             roots: Vec::new(),
             counts: [0; 4],
         };
-        decoder.put(
-            Record::new("header", 0)
-                .with("magic", hex(magic))
-                .with("version", version)
-                .with("length", length)
-                .with("salt", hex(salt))
-                .with("creation", hex(creation))
-                .with("checksum", hash(checksum))
-                .with("zeros", true),
-        );
+        let mut record = Record::new("header", 0)
+            .with("magic", hex(magic))
+            .with("version", version)
+            .with("length", length)
+            .with("salt", hex(salt))
+            .with("creation", hex(creation));
+        if let Some(base) = base {
+            record = record.with("base", base);
+        }
+        decoder.put(record.with("checksum", hash(checksum)).with("zeros", true));
         decoder
     }
 
@@ -166,7 +180,7 @@ impl<'f> Decoder<'f> {
         let before = self.chain;
         let chained = [&before.to_le_bytes()[..], &self.file[at..at + 56]].concat();
         self.chain = xxh3_128_with_seed(&chained, self.seed);
-        let name = ["chunk", "nodes", "commit", "checkpoint"][kind as usize - 1];
+        let name = ["chunk", "nodes", "commit", "checkpoint", "blobs"][kind as usize - 1];
         self.put(
             Record::new("frame", at)
                 .with("magic", hex(magic))
@@ -184,9 +198,10 @@ impl<'f> Decoder<'f> {
             2 => self.nodes(from, to),
             3 => self.commit(from, to, before),
             4 => self.checkpoint(from, to, before),
+            5 if self.base.is_some() => {}
             _ => panic!("kind {kind}"),
         }
-        if kind >= 3 {
+        if kind == 3 || kind == 4 {
             self.latest.0 = at as u64;
         }
         Some(next)
@@ -288,8 +303,14 @@ impl<'f> Decoder<'f> {
         for name in names {
             record = record.with(name, input.number(8));
         }
+        let at = from as u64 - 56;
         assert!(record.0["number"].as_u64().unwrap() <= self.last.0);
         assert_eq!(record.0["previous"], self.latest.2);
+        if self.base == Some(at) {
+            assert_eq!((&record.0["number"], &record.0["commit"]), (&json!(0), &json!(0)));
+            assert_eq!((&record.0["replay_from"], self.latest.0), (&json!(at), 0));
+            self.last = (0, record.0["sequence"].as_u64().unwrap());
+        }
         record = record.with("replay_chain", hash(input.hash())).with("durable", input.number(8));
         let chain = input.hash();
         assert_eq!(chain, chain_before);
@@ -317,7 +338,7 @@ impl<'f> Decoder<'f> {
         }
         assert_eq!(input.number(5), 0);
         assert_eq!((input.at, to - from), (to, 168));
-        self.latest.2 = from as u64 - 56;
+        self.latest.2 = at;
     }
 
     /// "The trees": rows, and sums of inner nodes held against the rows below them.
@@ -476,24 +497,12 @@ impl<'f> Node<'f> {
     }
 }
 
-/// A file with every kind of frame, edit and node, and a stream of several chunks.
-fn make(path: &Path) -> (Vec<u8>, StreamRef) {
-    let options = Options { checkpoint_log_bytes: 300_000, ..Options::default() };
-    let store: Arc<dyn Store> = FileStore::create(Arc::new(RealDisk), path, options).unwrap();
-    let content: Vec<u8> = (0..600_000u32).map(|n| (n.wrapping_mul(n) >> 7) as u8).collect();
-    let mut stream = Arc::clone(&store).stream().unwrap();
-    stream.write(&content).unwrap();
-    let stream = stream.finish().unwrap();
-    let empty = Arc::clone(&store).stream().unwrap().finish().unwrap();
-    let stream = update(&store, move |edit| {
-        let (stream, empty) = (edit.place(&stream), edit.place(&empty));
-        edit.put_local(b"stream", &stream.to_bytes())?;
-        edit.put_meta(b"empty", &empty.to_bytes())?;
-        Ok(stream)
-    })
-    .unwrap();
-    for round in 0..40u64 {
-        update(&store, move |edit| {
+const ROUNDS: u64 = 40;
+
+/// Rounds of edits, each of every kind.
+fn edit(store: &Arc<dyn Store>, rounds: Range<u64>) {
+    for round in rounds {
+        update(store, move |edit| {
             for number in 0..60u64 {
                 let id = format!("{}{}", ["", "a/long/prefix/"][number as usize % 2], number * 7);
                 let blob = edit.put_blob(&[round as u8; 100])?;
@@ -510,17 +519,96 @@ fn make(path: &Path) -> (Vec<u8>, StreamRef) {
         })
         .unwrap();
     }
+}
+
+/// A stream under a local key, and one without bytes under a meta key.
+fn attach(store: &Arc<dyn Store>, key: &'static [u8]) -> Vec<u8> {
+    let content: Vec<u8> = (0..600_000u32).map(|n| (n.wrapping_mul(n) >> 7) as u8).collect();
+    let mut stream = Arc::clone(store).stream().unwrap();
+    stream.write(&content).unwrap();
+    let stream = stream.finish().unwrap();
+    let empty = Arc::clone(store).stream().unwrap().finish().unwrap();
+    update(store, move |edit| {
+        let (stream, empty) = (edit.place(&stream), edit.place(&empty));
+        edit.put_local(key, &stream.to_bytes())?;
+        edit.put_meta(b"empty", &empty.to_bytes())
+    })
+    .unwrap();
+    content
+}
+
+/// A file with every kind of frame, edit and node, and streams of several chunks under these keys.
+fn make(path: &Path, compacted: bool) -> (Vec<u8>, Vec<(&'static [u8], StreamRef)>) {
+    let options = Options { checkpoint_log_bytes: 300_000, ..Options::default() };
+    let store: Arc<dyn Store> = FileStore::create(Arc::new(RealDisk), path, options).unwrap();
+    let mut keys: Vec<&[u8]> = vec![b"stream"];
+    let mut content = attach(&store, b"stream");
+    edit(&store, 0..ROUNDS);
+    if compacted {
+        let meanwhile = Cell::new(true);
+        let watch = |_| {
+            if meanwhile.take() {
+                edit(&store, ROUNDS..ROUNDS + 2);
+            }
+            true
+        };
+        store.compact(&mut Keep, &watch).unwrap();
+        assert!(!meanwhile.get(), "nothing was written meanwhile");
+        content = attach(&store, b"stream 2");
+        keys.push(b"stream 2");
+        edit(&store, ROUNDS + 2..2 * ROUNDS);
+    }
     store.checkpoint().unwrap();
     update(&store, |edit| edit.put_meta(b"last", b"not in the trees")).unwrap();
+    let snapshot = store.snapshot().unwrap();
+    let place = |key: &[u8]| StreamRef::from_bytes(&snapshot.local(key).unwrap().unwrap()).unwrap();
+    let streams = keys.into_iter().map(|key| (key, place(key))).collect();
     store.close();
-    (content, stream)
+    (content, streams)
+}
+
+/// Says what of the values above refers to something.
+struct Keep;
+
+impl Compaction for Keep {
+    fn document(
+        &mut self,
+        old: OldDocument<'_>,
+        copier: &mut dyn Copier,
+    ) -> settee_storage::Result<NewDocument> {
+        let at = BlobRef::from_bytes(old.by_id).unwrap();
+        let copy = copier.blob(at)?.to_bytes();
+        let by_id = [&copy[..], &old.by_id[copy.len()..]].concat();
+        Ok(NewDocument { weight: old.weight, by_id, by_seq: old.by_seq.to_vec() })
+    }
+
+    fn key(
+        &mut self,
+        key: &[u8],
+        value: &[u8],
+        copier: &mut dyn Copier,
+    ) -> settee_storage::Result<Vec<u8>> {
+        Ok(match StreamRef::from_bytes(value) {
+            Some(at) if key != b"last" => copier.stream(at)?.to_bytes().to_vec(),
+            _ => value.to_vec(),
+        })
+    }
 }
 
 #[test]
 fn the_document_says_what_the_file_says() {
+    compare(false, &["chunk", "nodes", "commit", "checkpoint"]);
+}
+
+#[test]
+fn the_document_says_what_a_compacted_file_says() {
+    compare(true, &["chunk", "nodes", "commit", "checkpoint", "blobs"]);
+}
+
+fn compare(compacted: bool, kinds: &[&str]) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("format.settee");
-    let (content, stream) = make(&path);
+    let (content, streams) = make(&path, compacted);
     let printed = Command::new(env!("CARGO_BIN_EXE_settee"))
         .args(["inspect", "--raw"])
         .arg(&path)
@@ -535,6 +623,7 @@ fn the_document_says_what_the_file_says() {
 
     let file = std::fs::read(&path).unwrap();
     let mut decoder = Decoder::header(&file);
+    assert_eq!(decoder.base.is_some(), compacted);
     let mut at = 4096;
     while at < file.len()
         && let Some(next) = decoder.frame(at)
@@ -547,15 +636,18 @@ fn the_document_says_what_the_file_says() {
         assert_eq!(ours, theirs);
     }
     assert_eq!(decoder.records.len(), printed.len());
-    has_everything(&printed);
-    assert_eq!(read_stream(&file, stream), content);
+    has_everything(&printed, kinds);
+    check_blobs(&file, &printed);
+    for (_, stream) in streams {
+        assert_eq!(read_stream(&file, stream), content);
+    }
 }
 
 /// The file must be worth the comparison.
-fn has_everything(printed: &[Value]) {
+fn has_everything(printed: &[Value], kinds: &[&str]) {
     let count = |wanted: &dyn Fn(&Value) -> bool| printed.iter().filter(|it| wanted(it)).count();
-    for kind in ["chunk", "nodes", "commit", "checkpoint"] {
-        assert!(count(&|it| it["kind"] == kind) > 1, "{kind}");
+    for kind in kinds {
+        assert!(count(&|it| it["kind"] == *kind) > 1, "{kind}");
     }
     for tag in 1..=5 {
         assert!(count(&|it| it["record"] == "edit" && it["tag"] == tag) > 0, "tag {tag}");
@@ -564,6 +656,19 @@ fn has_everything(printed: &[Value]) {
     assert!(count(&|it| it.get("child_offset").is_some()) > 0, "inner nodes");
     for tree in ["by-id", "by-seq", "keys"] {
         assert!(count(&|it| it["record"] == "row" && it["tree"] == tree) > 1, "{tree}");
+    }
+}
+
+/// Each blob that a row refers to is where its reference says, in a commit or in a blobs frame.
+fn check_blobs(file: &[u8], printed: &[Value]) {
+    for row in printed.iter().filter(|it| it["record"] == "row" && it["tree"] == "by-id") {
+        let text = row["value"].as_str().unwrap();
+        let byte = |at: usize| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).unwrap();
+        let reference: Vec<u8> = (0..16).map(byte).collect();
+        let mut input = Input { file: &reference, at: 0 };
+        let (at, len, crc) = (input.number(8) as usize, input.number(4) as usize, input.number(4));
+        let blob = &file[at..at + len];
+        assert_eq!((blob.len(), u64::from(crc32fast::hash(blob))), (100, crc));
     }
 }
 

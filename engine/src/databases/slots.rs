@@ -37,14 +37,6 @@ struct Slot {
     place: AtomicU64,
 }
 
-/// What became of a slot that was looked at.
-enum Look {
-    /// There is nothing open in it (any more).
-    Empty,
-    /// It stays open.
-    Busy,
-}
-
 /// See the module.
 pub(super) struct Slots {
     by_name: RwLock<HashMap<Arc<str>, Arc<Slot>>>,
@@ -57,6 +49,14 @@ pub(super) struct Slots {
 struct Queue {
     next: u64,
     open: BTreeMap<u64, (Arc<str>, Arc<Slot>)>,
+}
+
+impl Queue {
+    fn push(&mut self, name: Arc<str>, slot: Arc<Slot>) {
+        self.next += 1;
+        slot.place.store(self.next, Ordering::Relaxed);
+        self.open.insert(self.next, (name, slot));
+    }
 }
 
 /// Notifiers of databases that are closed and waited for.
@@ -98,8 +98,9 @@ impl Slots {
         let was_open = open.is_some();
         let outcome = work(&mut open);
         let is_open = open.is_some();
+        // Under the slot's lock, so that a slot is in the queue if and only if it is open.
         match (was_open, is_open) {
-            (false, true) => self.enqueue(name.into(), Arc::clone(&slot)),
+            (false, true) => self.queue.lock().push(name.into(), Arc::clone(&slot)),
             (true, false) => self.dequeue(&slot),
             _ => {}
         }
@@ -110,14 +111,6 @@ impl Slots {
             _ => {}
         }
         outcome
-    }
-
-    fn enqueue(&self, name: Arc<str>, slot: Arc<Slot>) {
-        let mut queue = self.queue.lock();
-        queue.next += 1;
-        let place = queue.next;
-        slot.place.store(place, Ordering::Relaxed);
-        queue.open.insert(place, (name, slot));
     }
 
     fn dequeue(&self, slot: &Slot) {
@@ -137,41 +130,45 @@ impl Slots {
     /// Closes databases that have not been used for long, as long as too many are open.
     fn close_idle(&self) {
         for _ in 0..MAX_LOOKS {
-            let first = {
-                let mut queue = self.queue.lock();
-                if queue.open.len() <= self.max_open {
-                    return;
-                }
-                queue.open.pop_first()
-            };
-            let Some((_, (name, slot))) = first else { return };
-            let busy = slot.used.swap(false, Ordering::Relaxed);
-            match if busy { Look::Busy } else { self.close_if_unused(&name, &slot) } {
-                Look::Busy => self.enqueue(name, slot),
-                Look::Empty => self.forget(&name, &slot),
+            let Some((name, slot)) = self.next_look() else { return };
+            let used = slot.used.swap(false, Ordering::Relaxed);
+            if !used && self.close_if_unused(&name, &slot) {
+                self.forget(&name, &slot);
             }
         }
     }
 
-    /// Closes the database of a slot. Whoever asks for it meanwhile waits for the slot, then opens it anew.
-    fn close_if_unused(&self, name: &Arc<str>, slot: &Slot) -> Look {
-        let Some(mut open) = slot.database.try_lock() else { return Look::Busy };
-        match open.take_if(|database| Arc::strong_count(database) == 1) {
-            None if open.is_some() => Look::Busy,
-            None => Look::Empty,
-            Some(database) => {
-                // What is not in the trees yet is in the file's commits: a failed checkpoint costs the
-                // next opening a replay and nothing else.
-                let _ = database.checkpoint();
-                database.close_store();
-                let notifier = Arc::downgrade(&database.notifier);
-                drop(database);
-                if notifier.strong_count() > 0 {
-                    self.sleeping.lock().insert(Arc::clone(name), notifier);
-                }
-                Look::Empty
+    /// The first of the queue, which goes to its end, if too many are open.
+    fn next_look(&self) -> Option<(Arc<str>, Arc<Slot>)> {
+        let mut queue = self.queue.lock();
+        if queue.open.len() <= self.max_open {
+            return None;
+        }
+        let (_, (name, slot)) = queue.open.pop_first()?;
+        queue.push(Arc::clone(&name), Arc::clone(&slot));
+        Some((name, slot))
+    }
+
+    /// Closes the database of a slot; true if there is none in it now. Whoever asks for it meanwhile waits
+    /// for the slot, then opens it anew.
+    fn close_if_unused(&self, name: &Arc<str>, slot: &Slot) -> bool {
+        let Some(mut open) = slot.database.try_lock() else { return false };
+        let unused = open.take_if(|database| Arc::strong_count(database) == 1);
+        if let Some(database) = unused {
+            // What is not in the trees yet is in the file's commits: a failed checkpoint costs the next
+            // opening a replay and nothing else.
+            let _ = database.checkpoint();
+            database.close_store();
+            let notifier = Arc::downgrade(&database.notifier);
+            drop(database);
+            if notifier.strong_count() > 0 {
+                self.sleeping.lock().insert(Arc::clone(name), notifier);
             }
         }
+        if open.is_none() {
+            self.dequeue(slot);
+        }
+        open.is_none()
     }
 
     /// The notifier of a closed database that is waited for, to be used by the database opened anew.

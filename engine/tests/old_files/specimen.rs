@@ -48,6 +48,14 @@ fn fill(db: &Arc<Database>) {
     db.set_security(br#"{"admins":{"names":["anna"],"roles":[]},"x":[1.50]}"#).unwrap();
     db.set_revs_limit(20).unwrap();
     db.set_purged_infos_limit(3).unwrap();
+    // From here on it is a file of version 2: blobs, streams and trees as compaction lays them down.
+    db.compact().unwrap();
+    let again = |n: &usize| {
+        let rev = first_rev(db, &format!("doc{n:03}"));
+        format!(r#"{{"_id":"doc{n:03}","_rev":"{rev}","n":{n},"again":true}}"#)
+    };
+    write(db, &(10..20).map(|n| again(&n)).collect::<Vec<_>>(), WriteMode::Interactive);
+    attach(db, "chunks too", "larger.png", "image/png", &pattern(700_000, 11));
     db.checkpoint().unwrap();
     // What follows stands in commits only.
     rev = put(db, &format!(r#"{{"_id":"long","_rev":"{rev}","n":"stemmed"}}"#));

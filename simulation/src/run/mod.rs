@@ -53,6 +53,8 @@ struct Known {
     pending: Vec<Change>,
     /// The handle that was last used; another one has read the file anew.
     handle: Weak<Database>,
+    /// What the database calls itself, once it was open.
+    uuid: Option<String>,
     views: Views,
 }
 
@@ -70,8 +72,8 @@ pub(crate) struct Run {
     disk: SimDisk,
     all: Option<Arc<Databases>>,
     known: BTreeMap<String, Known>,
-    /// Databases whose creation or deletion failed: not there, or as they were before.
-    unsure: BTreeMap<String, Known>,
+    /// Databases whose creation or deletion failed: not there, or one of these.
+    unsure: BTreeMap<String, Vec<Known>>,
     held: Vec<Held>,
     held_views: Vec<HeldView>,
     /// Processes so far.
@@ -88,7 +90,7 @@ pub(crate) struct Run {
 impl Known {
     fn new(model: Arc<Db>, mutant: Option<Mutant>) -> Self {
         let (pending, handle) = (Vec::new(), Weak::new());
-        Known { model, pending, handle, views: Views::new(mutant) }
+        Known { model, pending, handle, uuid: None, views: Views::new(mutant) }
     }
 }
 
@@ -293,7 +295,7 @@ impl Run {
         self.held_views.clear();
         self.all = None;
         self.disk = disk;
-        for known in self.known.values_mut().chain(self.unsure.values_mut()) {
+        for known in self.known.values_mut().chain(self.unsure.values_mut().flatten()) {
             known.handle = Weak::new();
         }
     }
@@ -338,6 +340,7 @@ impl Run {
             self.settle(name, &db)?;
             if let Some(known) = self.known.get_mut(name) {
                 known.handle = handle;
+                known.uuid = Some(uuid_of(&db));
             }
         }
         Ok(db)
@@ -387,11 +390,18 @@ impl Run {
             if !self.databases()?.exists(&name).map_err(Stop::of)? {
                 continue;
             }
-            if let Some(unsure) = self.unsure.remove(&name) {
-                self.note(|| format!("  {name} is there"));
-                self.known.insert(name.clone(), unsure);
-                self.database(&name)?;
-            }
+            let uuid = uuid_of(&self.databases()?.get(&name).map_err(Stop::of)?);
+            let mut unsure = self.unsure.remove(&name).unwrap_or_default();
+            let is = |known: &Known, uuid: Option<&String>| known.uuid.as_ref() == uuid;
+            let by_name = unsure.iter().position(|known| is(known, Some(&uuid)));
+            // One that was never open has a name that nobody knows.
+            let Some(at) = by_name.or(unsure.iter().position(|known| is(known, None))) else {
+                return Stop::wrong(format!("{name} is there, and nobody knows it"));
+            };
+            let found = unsure.swap_remove(at);
+            self.note(|| format!("  {name} is there"));
+            self.known.insert(name.clone(), found);
+            self.database(&name)?;
         }
         Ok(())
     }
@@ -417,4 +427,8 @@ impl Run {
         }
         hasher.finish()
     }
+}
+
+fn uuid_of(db: &Arc<Database>) -> String {
+    format!("{:?}", db.uuid())
 }

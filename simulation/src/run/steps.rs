@@ -203,9 +203,9 @@ impl Run {
             Ok(_) | Err(Error::DatabaseExists) => Stop::wrong("a database is there, or it is not"),
             Err(error) => {
                 if !self.known.contains_key(&name) {
-                    self.unsure
-                        .entry(name)
-                        .or_insert_with(|| Known::new(Arc::default(), self.mutant));
+                    // Beside one of this name whose deletion failed.
+                    let new = Known::new(Arc::default(), self.mutant);
+                    self.unsure.entry(name).or_default().push(new);
                 }
                 Err(Stop::of(error))
             }
@@ -217,7 +217,7 @@ impl Run {
         let deleted = self.databases()?.delete(name);
         let Some(known) = self.known.remove(name) else { return Ok(()) };
         if let Err(error) = deleted {
-            self.unsure.insert(name.to_owned(), known);
+            self.unsure.entry(name.to_owned()).or_default().push(known);
             return Err(Stop::of(error));
         }
         Ok(())
