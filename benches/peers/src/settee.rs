@@ -62,11 +62,7 @@ impl Drop for Settee {
 struct Copies;
 
 impl Compaction for Copies {
-    fn document(
-        &mut self,
-        old: OldDocument<'_>,
-        copier: &mut dyn Copier,
-    ) -> Result<NewDocument> {
+    fn document(&mut self, old: OldDocument<'_>, copier: &mut dyn Copier) -> Result<NewDocument> {
         let wrong = Error::Invalid { what: "a value that is no reference" };
         let at = BlobRef::from_bytes(old.by_id).ok_or(wrong)?;
         let by_id = copier.blob(at)?.to_bytes().to_vec();

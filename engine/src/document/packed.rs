@@ -275,6 +275,8 @@ fn give_back(decoder: DCtx<'static>) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::OnceLock;
+
     use proptest::prelude::*;
     use settee_storage::{FileStore, Options, Store, update};
 
@@ -288,10 +290,15 @@ mod tests {
         .into_bytes()
     }
 
+    /// Trained once: that takes longer than a test with it.
     fn trained() -> Dictionary {
-        let bodies: Vec<_> = (0..500).map(body).collect();
-        let bytes = Dictionary::train(bodies.iter().map(|body| &body[..])).unwrap();
-        Dictionary { permille: 300, bytes }
+        static TRAINED: OnceLock<Dictionary> = OnceLock::new();
+        let train = || {
+            let bodies: Vec<_> = (0..500).map(body).collect();
+            let bytes = Dictionary::train(bodies.iter().map(|body| &body[..])).unwrap();
+            Dictionary { permille: 300, bytes }
+        };
+        TRAINED.get_or_init(train).clone()
     }
 
     fn store(dictionary: &Dictionary) -> Arc<dyn Store> {
