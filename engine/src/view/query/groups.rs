@@ -372,7 +372,7 @@ mod tests {
     #[test]
     fn groups_are_read_off_inner_nodes() {
         let database = Databases::in_memory().create("many", Props::default()).unwrap();
-        let document = |n| {
+        let document = |n: usize| {
             Document::parse(
                 format!("{{\"n\":{n}}}").as_bytes(),
                 Some(&n.to_string()),
