@@ -5,6 +5,8 @@
 //! their characters are composed are equal), arrays item by item, objects member by member in the order
 //! they stand in.
 
+mod memo;
+
 use std::{cmp::Ordering, sync::LazyLock};
 
 use icu_collator::{Collator, CollatorBorrowed, CollatorPreferences, options::CollatorOptions};
@@ -31,6 +33,10 @@ pub fn compare_strings(a: &str, b: &str) -> Ordering {
 /// Appends the sort key of a string: the order of sort keys as bytes is that of the strings, and none has
 /// a zero in it.
 pub(crate) fn write_sort_key(text: &str, out: &mut Vec<u8>) {
+    memo::sort_key(text, out, make_sort_key);
+}
+
+fn make_sort_key(text: &str, out: &mut Vec<u8>) {
     match &*ROOT {
         Some(collator) => {
             let Ok(()) = collator.write_sort_key_to(text, out);
@@ -153,6 +159,16 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn remembered_sort_keys_are_those_of_the_collation(texts in prop::collection::vec("[a-cA-Cé ]{0,3}|\\PC{0,40}", 1..40)) {
+            for text in texts.iter().chain(&texts) {
+                let (mut remembered, mut made) = (b"before".to_vec(), b"before".to_vec());
+                write_sort_key(text, &mut remembered);
+                make_sort_key(text, &mut made);
+                prop_assert_eq!(remembered, made, "{}", text);
+            }
+        }
+
         #[test]
         fn it_is_an_order(a in any_value(), b in any_value(), c in any_value()) {
             prop_assert_eq!(compare(&a, &a), Ordering::Equal);

@@ -29,6 +29,8 @@ use crate::{
 
 /// Documents a thread takes at a time.
 const BATCH_DOCUMENTS: usize = 128;
+/// Documents up to which a build is over so soon that nobody need be let past.
+const SHORT_DOCUMENTS: u64 = 10_000;
 /// Least memory of one sorter, in bytes.
 const MIN_SORTER_BYTES: usize = 128 * 1024;
 
@@ -95,8 +97,10 @@ impl Build<'_> {
     fn map(&self) -> Result<Vec<Vec<Collected>>> {
         let cursor = self.reader.snapshot.changes(0, Direction::Forward)?;
         let cursor = Mutex::new(cursor);
-        let threads = self.settings.build_threads.max(1);
-        in_threads(threads, |number| self.map_some(number, threads, &cursor))
+        let batches = self.documents().div_ceil(BATCH_DOCUMENTS as u64);
+        let threads = usize::try_from(batches).unwrap_or(usize::MAX);
+        let threads = threads.clamp(1, self.settings.build_threads.max(1));
+        self.in_threads(threads, |number| self.map_some(number, threads, &cursor))
     }
 
     fn map_some(
@@ -148,8 +152,9 @@ impl Build<'_> {
     fn load(&self, collected: Vec<Vec<Collected>>) -> Result<()> {
         let waiting: Vec<_> = collected.into_iter().map(|one| Mutex::new(Some(one))).collect();
         let next = AtomicUsize::new(0);
-        let threads = self.settings.build_threads.clamp(1, waiting.len().max(1));
-        in_threads(threads, |_| {
+        let most = if self.is_short() { 1 } else { waiting.len().max(1) };
+        let threads = self.settings.build_threads.clamp(1, most);
+        self.in_threads(threads, |_| {
             loop {
                 let number = next.fetch_add(1, Ordering::Relaxed);
                 let Some((index, definition)) = self.indexes.get(number) else { return Ok(()) };
@@ -191,6 +196,41 @@ impl Build<'_> {
         index.install(&file)
     }
 
+    fn documents(&self) -> u64 {
+        self.reader.snapshot.counts().documents()
+    }
+
+    fn is_short(&self) -> bool {
+        self.documents() <= SHORT_DOCUMENTS
+    }
+
+    /// Runs `work` in so many threads at once; the first error wins. Those of a long build have a low priority.
+    fn in_threads<T: Send>(
+        &self,
+        threads: usize,
+        work: impl Fn(usize) -> Result<T> + Sync,
+    ) -> Result<Vec<T>> {
+        let (work, is_short) = (&work, self.is_short());
+        thread::scope(|scope| {
+            let run = move |number| {
+                if !is_short {
+                    crate::view::priority::lower();
+                }
+                work(number)
+            };
+            let running: Vec<_> = (0..threads).map(|n| scope.spawn(move || run(n))).collect();
+            let joined = running.into_iter().map(|thread| match thread.join() {
+                Ok(outcome) => outcome,
+                Err(_) => {
+                    Err(Error::IndexingFailed("a thread of the indexer came to grief".into()))
+                }
+            });
+            // All threads are waited for, whatever the first of them says.
+            let outcomes: Vec<_> = joined.collect();
+            outcomes.into_iter().collect()
+        })
+    }
+
     fn limits(&self) -> ReduceLimits {
         self.settings.reduce_limits
     }
@@ -213,23 +253,4 @@ impl Build<'_> {
             reducers: definition.reducers.clone(),
         })
     }
-}
-
-/// Runs `work` in so many threads of low priority at once; the first error wins.
-fn in_threads<T: Send>(threads: usize, work: impl Fn(usize) -> Result<T> + Sync) -> Result<Vec<T>> {
-    let work = &work;
-    thread::scope(|scope| {
-        let run = move |number| {
-            crate::view::priority::lower();
-            work(number)
-        };
-        let running: Vec<_> = (0..threads).map(|n| scope.spawn(move || run(n))).collect();
-        let joined = running.into_iter().map(|thread| match thread.join() {
-            Ok(outcome) => outcome,
-            Err(_) => Err(Error::IndexingFailed("a thread of the indexer came to grief".into())),
-        });
-        // All threads are waited for, whatever the first of them says.
-        let outcomes: Vec<_> = joined.collect();
-        outcomes.into_iter().collect()
-    })
 }
