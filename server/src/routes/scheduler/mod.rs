@@ -2,6 +2,7 @@
 //!
 //! Beside what CouchDB has, `POST …/_retry` on a job or a document lets it be tried at once.
 
+mod described;
 mod docs;
 mod jobs;
 
