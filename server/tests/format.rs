@@ -13,8 +13,8 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 use settee_storage::disk::RealDisk;
 use settee_storage::{
-    BlobRef, Compaction, Copier, DocWeight, FileStore, NewDocument, OldDocument, Options, Store,
-    StreamRef, update,
+    BlobRef, Compaction, Copier, DocWeight, FileStore, Keyspace, NewDocument, OldDocument, Options,
+    Store, StreamRef, update,
 };
 use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128, xxh3_128_with_seed};
 
@@ -584,14 +584,15 @@ impl Compaction for Keep {
 
     fn key(
         &mut self,
+        _: Keyspace,
         key: &[u8],
         value: &[u8],
         copier: &mut dyn Copier,
-    ) -> settee_storage::Result<Vec<u8>> {
-        Ok(match StreamRef::from_bytes(value) {
+    ) -> settee_storage::Result<Option<Vec<u8>>> {
+        Ok(Some(match StreamRef::from_bytes(value) {
             Some(at) if key != b"last" => copier.stream(at)?.to_bytes().to_vec(),
             _ => value.to_vec(),
-        })
+        }))
     }
 }
 
