@@ -114,7 +114,7 @@ fn recorded_scenarios_are_answered_as_couchdb_did() {
         return;
     }
     let (failed, passed) = replay(&Settee::start(), AREAS);
-    assert!(passed > 1900, "too few steps ran: {passed}");
+    assert!(passed > 2600, "too few steps ran: {passed}");
     let allowed = scenario_exceptions();
     let unexpected: Vec<_> = failed.difference(&allowed).collect();
     assert!(unexpected.is_empty(), "steps that differ from CouchDB: {unexpected:?}");
