@@ -602,7 +602,8 @@ fn an_index_of_another_past_is_not_shown() {
     assert_eq!(count(&["b", "c"], true).0, one);
     // Now there are as many changes as the index has seen, or more, but others.
     let (before, rows) = count(&["b2", "c2", "d2"], false);
-    assert_eq!(before, [""; 0]);
+    // An earlier state of the index, if it is still in the file, is one of this past, too.
+    assert!(before.is_empty() || before == one, "{before:?}");
     let row = |id| format!(r#"{{"id":"{id}","key":"{id}","value":1}}"#);
     assert_eq!(rows, ["a", "b2", "c2", "d2"].map(row));
 }

@@ -43,10 +43,7 @@ fn a_couchdbs_file_starts_settee_and_is_kept_as_it_is() {
     assert_eq!(answer.header("access-control-allow-credentials"), Some("true"));
 
     let log = server.log();
-    assert!(
-        log.contains("ignored, for it has no effect here: [couchdb] file_compression"),
-        "{log}"
-    );
+    assert!(log.contains("ignored, for it has no effect here: [couchdb] view_index_dir"), "{log}");
     assert!(!log.contains("unknown option"), "{log}");
 
     ask(&server, "PUT", &option("couchdb/max_document_size"), "\"1000\"").expect(200);
@@ -186,7 +183,7 @@ fn a_check_names_what_is_wrong_unknown_and_without_effect() {
         (output.status.success(), text)
     };
     let (good, text) = check(&fixture("couchdb-local.ini"));
-    assert!(good && text.contains("ignored  [couchdb] file_compression"), "{text}");
+    assert!(good && text.contains("ignored  [couchdb] view_index_dir"), "{text}");
     assert!(text.ends_with("the configuration is good\n"), "{text}");
     let (good, text) = check("[chttpd]\nprot = 1\n");
     assert!(good && text.contains("unknown  [chttpd] prot (did you mean port?)"), "{text}");
