@@ -5,6 +5,7 @@ mod support;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use serde_json::{Value, json};
 use support::{Settee, admin_header, basic};
 
 #[test]
@@ -367,4 +368,61 @@ fn the_command_line_explains_itself() {
         assert!(help.contains(word), "{word} is missing from\n{help}");
     }
     assert!(run("--version").starts_with("settee "));
+}
+
+/// Index files grow by updates and are rewritten as soon as that pays; those of a definition that was replaced
+/// go when the new one is built.
+#[test]
+fn indexes_are_compacted_and_old_ones_removed_by_themselves() {
+    let ini = "[chttpd_auth]\niterations = 100\n[smoosh]\ndb_channels =\n\
+               [smoosh.ratio_views]\nmin_size = 100000\nmin_priority = 1.5\n";
+    let environment = vec![("COUCHDB_USER", support::ADMIN), ("COUCHDB_PASSWORD", support::PASSWORD)];
+    let server = Settee::start_with(ini, environment, &[]);
+    server.ask("PUT", "/db", "").expect(201);
+    let design = |map: &str, rev: Option<&Value>| {
+        let mut design = json!({"views": {"v": {"map": map}}});
+        if let Some(rev) = rev {
+            design["_rev"] = rev.clone();
+        }
+        server.ask("PUT", "/db/_design/d", &design.to_string()).expect(201).json()["rev"].clone()
+    };
+    let rev = design("function (doc) { emit(doc._id, doc.text); }", None);
+    let (mut largest, mut is_compacted) = (0, false);
+    for n in 0..2000u64 {
+        let docs: Vec<_> = (0..100)
+            .map(|id| {
+                let ids: Vec<_> = (n.max(1) - 1..=n).rev().map(|n| n.to_string()).collect();
+                let text = format!("{n} {}", "x".repeat(100));
+                json!({"_id": id.to_string(), "text": text, "_revisions": {"start": n + 1, "ids": ids}})
+            })
+            .collect();
+        let body = json!({"new_edits": false, "docs": docs}).to_string();
+        server.ask("POST", "/db/_bulk_docs", &body).expect(201);
+        server.ask("GET", "/db/_design/d/_view/v?limit=1", "").expect(200);
+        let info = server.ask("GET", "/db/_design/d/_info", "").expect(200).json();
+        let file = info["view_index"]["sizes"]["file"].as_u64().unwrap();
+        is_compacted = file < largest;
+        if is_compacted {
+            break;
+        }
+        largest = file;
+    }
+    assert!(is_compacted, "{largest}");
+    let status = server.ask("GET", "/_node/_local/_smoosh/status", "").expect(200).json();
+    let channels = status["channels"].as_object().unwrap();
+    let names: Vec<_> = channels.keys().collect();
+    assert_eq!(names, ["ratio_views", "slack_views", "index_cleanup"]);
+    for status in channels.values() {
+        assert!(status["active"].is_u64() && status["waiting"]["size"].is_u64(), "{status}");
+    }
+    server.ask("PUT", "/_node/_local/_smoosh/status", "").expect(405);
+
+    design("function (doc) { emit(doc.text, 1); }", Some(&rev));
+    server.ask("GET", "/db/_design/d/_view/v?limit=1", "").expect(200);
+    let files = || std::fs::read_dir(server.data_dir().join("db.views")).unwrap().count();
+    let started = Instant::now();
+    while files() > 1 {
+        assert!(started.elapsed().as_secs() < 20, "{} files", files());
+        thread::sleep(Duration::from_millis(20));
+    }
 }

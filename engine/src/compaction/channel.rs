@@ -1,4 +1,5 @@
-//! When a database is compacted by itself: channels, as CouchDB's `[smoosh.NAME]` sections describe them.
+//! When a database or an index is compacted by itself: channels, as CouchDB's `[smoosh.NAME]` sections
+//! describe them.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -13,11 +14,25 @@ pub enum Gain {
     Slack,
 }
 
-/// One reason to compact databases, and how much of that goes on at a time.
+/// What waits in a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChannelOf {
+    /// Databases.
+    Databases,
+    /// Indexes.
+    Views,
+    /// Databases whose design documents were changed, to have indexes removed that none defines any more.
+    /// Whoever comes is taken.
+    OldIndexes,
+}
+
+/// One reason to compact something, and how much of that goes on at a time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Channel {
     /// Its name.
     pub name: String,
+    /// What waits in it.
+    pub of: ChannelOf,
     /// What is compared.
     pub gain: Gain,
     /// A database gains at least this.
@@ -28,7 +43,8 @@ pub struct Channel {
     pub min_size: u64,
     /// And at most so many.
     pub max_size: Option<u64>,
-    /// So many changes were made since it was compacted last, as far as this process knows.
+    /// So many changes were made since it was compacted last, as far as this process knows. As in CouchDB,
+    /// this is asked of databases only.
     pub min_changes: u64,
     /// How many databases may wait; those that gain least are forgotten first.
     pub capacity: usize,
@@ -55,6 +71,7 @@ impl Channel {
     pub fn slack() -> Self {
         Channel {
             name: "slack_dbs".into(),
+            of: ChannelOf::Databases,
             gain: Gain::Slack,
             min_priority: 536_870_912.0,
             max_priority: None,
@@ -67,8 +84,18 @@ impl Channel {
         }
     }
 
-    /// What a database gains here; `None` if that is no reason to compact it.
+    /// CouchDB's `index_cleanup`.
+    #[must_use]
+    pub fn index_cleanup() -> Self {
+        let (name, of) = ("index_cleanup".into(), ChannelOf::OldIndexes);
+        Channel { name, of, ..Channel::ratio() }
+    }
+
+    /// What something gains here; `None` if that is no reason to compact it.
     pub(super) fn priority(&self, measure: Measure) -> Option<f64> {
+        if self.of == ChannelOf::OldIndexes {
+            return Some(1.0);
+        }
         let Measure { file, active, changes } = measure;
         let size_fits = file >= self.min_size && self.max_size.is_none_or(|max| file <= max);
         let gain = match self.gain {
@@ -85,7 +112,7 @@ impl Channel {
 }
 
 /// The sizes that decide.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Measure {
     /// Bytes of the file.
     pub(crate) file: u64,

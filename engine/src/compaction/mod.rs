@@ -21,10 +21,11 @@ use std::{path::Path, sync::Arc};
 use serde_json::{Value, json};
 use settee_storage::{Compacted, FileStore, Phase, Progress, Store, Watch, disk::Disk};
 
-pub use channel::{Channel, Gain, Window};
-pub(crate) use gauge::Gauge;
+pub use channel::{Channel, ChannelOf, Gain, Window};
+pub(crate) use channel::Measure;
+pub(crate) use gauge::{Gauge, NextLook};
 pub use queue::ChannelStatus;
-pub(crate) use queue::CompactionQueue;
+pub(crate) use queue::{CompactionQueue, Item};
 
 use self::{packing::Packing, rewrite::Rewriter};
 use crate::{database::Database, error::Result};
@@ -60,12 +61,13 @@ impl Database {
         Ok(compacted)
     }
 
-    /// Offers the database to the channels, if its file has grown enough to look at it again. Called after
-    /// each commit.
+    /// Offers the database to the channels, if its file has grown enough to look at it again, and if design
+    /// documents were changed. Called after each commit.
     pub(crate) fn consider_compaction(&self) {
         if let Some(measure) = self.gauge.look(&*self.store) {
-            self.shared.compactions.offer(self.name(), measure);
+            self.shared.compactions.offer(Item::database(self.name()), measure);
         }
+        self.consider_view_cleanup();
     }
 
     /// Lets the database be compacted in the background, soon. Nothing happens if it waits for that or

@@ -1,6 +1,9 @@
 //! What there is to say about the indexes of a design document, and cleaning up after old ones.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::HashSet,
+    sync::{Arc, atomic::Ordering},
+};
 
 use settee_storage::{Direction, KeyRange, Seq};
 
@@ -12,6 +15,7 @@ use super::{
 };
 use crate::{
     all_docs::id_text,
+    compaction::{Item, Measure},
     database::Database,
     error::{Error, Result},
     name,
@@ -124,6 +128,56 @@ impl Database {
         Ok(())
     }
 
+    /// Removes the index files that no design document defines any more, unless one that is defined was not
+    /// built yet: until it is, those who want no fresh rows are served from the one before.
+    pub(crate) fn clean_up_replaced_views(self: &Arc<Self>) -> Result<()> {
+        for id in self.design_ids()? {
+            let Ok(group) = self.view_group(&id) else { continue };
+            for definition in &group.indexes {
+                if self.view_index(definition.signature)?.current().is_none() {
+                    return Ok(());
+                }
+            }
+        }
+        self.clean_up_views()
+    }
+
+    /// Has old indexes removed, if there may be some.
+    pub(crate) fn consider_view_cleanup(&self) {
+        if self.views.has_replaced.swap(false, Ordering::Relaxed) {
+            self.shared.compactions.offer(Item::old_indexes(self.name()), Measure::default());
+        }
+    }
+
+    /// Offers the indexes of a group to the channels, as far as their files have grown enough to look at them
+    /// again. Called when they have changed.
+    pub(super) fn consider_view_compaction(&self, group: &ViewGroup) {
+        for definition in &group.indexes {
+            let measure = self.view_index(definition.signature).and_then(|index| index.measure());
+            // One that cannot be read is found by its readers.
+            if let Ok(Some(measure)) = measure {
+                let item = Item::index(self.name(), &group.id, definition.signature);
+                self.shared.compactions.offer(item, measure);
+            }
+        }
+        self.consider_view_cleanup();
+    }
+
+    /// Writes one index anew, as long as `go_on` says so. Nothing is done if the design document no longer
+    /// defines it.
+    pub(crate) fn compact_index_while(
+        self: &Arc<Self>,
+        design: &str,
+        signature: Signature,
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<()> {
+        let group = self.view_group(design)?;
+        if group.indexes.iter().all(|definition| definition.signature != signature) {
+            return Ok(());
+        }
+        self.compact_index(&group, &*self.view_index(signature)?, go_on)
+    }
+
     /// Writes the indexes of a group anew, one after the other, in the background, to leave behind what is
     /// no longer in use.
     ///
@@ -139,7 +193,7 @@ impl Database {
         self.shared.builder.submit(most, move || {
             for index in indexes {
                 // What fails leaves the old file, and an index that is damaged is found by its readers.
-                if database.compact_index(&group, &index).is_err() {
+                if database.compact_index(&group, &index, &|| true).is_err() {
                     return;
                 }
             }
@@ -147,7 +201,12 @@ impl Database {
         Ok(())
     }
 
-    fn compact_index(&self, group: &ViewGroup, index: &ViewIndex) -> Result<()> {
+    fn compact_index(
+        &self,
+        group: &ViewGroup,
+        index: &ViewIndex,
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<()> {
         let _lock = index.change();
         let Some(current) = index.current() else { return Ok(()) };
         let total = current.rows().total()?;
@@ -164,7 +223,7 @@ impl Database {
         let progress = Progress::new(Some(task), total, self.views.closed());
         let settings = self.shared.view_settings();
         let reducers = current.meta.reducers.clone();
-        rewrite(index, &current, reducers, &*group.source, &settings, &progress)
+        rewrite(index, &current, reducers, &*group.source, &settings, &progress, go_on)
     }
 
     fn is_compacting(&self, group: &ViewGroup) -> bool {

@@ -39,6 +39,8 @@ pub(crate) struct Views {
     pub(super) has_designs: AtomicBool,
     /// Whether the database waits for its indexes to be brought up to date in the background.
     pub(super) behind: AtomicBool,
+    /// Whether there may be indexes now that no design document needs any more.
+    pub(super) has_replaced: AtomicBool,
 }
 
 impl Views {
@@ -50,6 +52,7 @@ impl Views {
             closed: Arc::default(),
             has_designs: AtomicBool::new(has_designs),
             behind: AtomicBool::new(false),
+            has_replaced: AtomicBool::new(false),
         }
     }
 
@@ -61,6 +64,7 @@ impl Views {
     /// A design document was written.
     pub(crate) fn design_written(&self) {
         self.has_designs.store(true, Ordering::Relaxed);
+        self.has_replaced.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn close(&self) {

@@ -2,7 +2,7 @@
 
 use std::{
     fmt, mem,
-    sync::{Arc, mpsc},
+    sync::{Arc, atomic::Ordering, mpsc},
 };
 
 use parking_lot::Mutex;
@@ -166,6 +166,7 @@ impl Database {
             let outcome = outcome.map(drop).map_err(Arc::new);
             served.into_iter().for_each(|(_, updated)| updated(outcome.clone()));
             self.sync_indexes(group);
+            self.consider_view_compaction(group);
             if guard.finished {
                 return;
             }
@@ -281,7 +282,9 @@ impl Job<'_> {
         let progress = self.progress(self.reader.snapshot.counts().documents());
         let indexes = due.iter().map(|due| (&*due.index, due.definition)).collect();
         let (reader, source) = (&self.reader, &*self.group.source);
-        Build { reader, source, indexes, settings: &settings, progress: &progress }.run()
+        Build { reader, source, indexes, settings: &settings, progress: &progress }.run()?;
+        self.database.views.has_replaced.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     fn update(&self, due: &[&Due<'_>], (seq, purge_seq): (Seq, u64)) -> Result<()> {
@@ -308,6 +311,7 @@ impl Job<'_> {
         reducers.extend(due.definition.reducers.iter().filter(missing).cloned());
         let settings = self.database.shared.view_settings();
         let progress = self.progress(current.rows().total()?);
-        rewrite(&due.index, current, reducers, &*self.group.source, &settings, &progress)
+        let source = &*self.group.source;
+        rewrite(&due.index, current, reducers, source, &settings, &progress, &|| true)
     }
 }

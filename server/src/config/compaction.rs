@@ -1,17 +1,28 @@
-//! `[smoosh]` and its channels: when databases are compacted by themselves.
+//! `[smoosh]` and its channels: when databases and indexes are compacted by themselves.
 
-use settee_engine::compaction::{Channel, Gain, Window};
+use settee_engine::compaction::{Channel, ChannelOf, Gain, Window};
 
 use super::layers::{ConfigError, Layers};
 
-/// The channels of `[smoosh] db_channels`. Those for files of an older format are passed over: every format
-/// is read as it is.
+/// The channels of `[smoosh] db_channels`, `view_channels` and `cleanup_channels`. Those for files of an older
+/// format are passed over: every format is read as it is.
 pub(super) fn channels(layers: &Layers) -> Result<Vec<Channel>, ConfigError> {
-    let names = layers.get("smoosh", "db_channels").unwrap_or_default();
-    let names = names.split(',').map(str::trim).filter(|name| !name.is_empty());
+    let lists = [
+        ("db_channels", ChannelOf::Databases),
+        ("view_channels", ChannelOf::Views),
+        ("cleanup_channels", ChannelOf::OldIndexes),
+    ];
     let mut channels = Vec::new();
-    for name in names {
-        channels.extend(Section { layers, section: format!("smoosh.{name}") }.channel(name)?);
+    for (key, of) in lists {
+        let names = layers.get("smoosh", key).unwrap_or_default();
+        for name in names.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+            let section = Section { layers, section: format!("smoosh.{name}") };
+            let channel = match of {
+                ChannelOf::OldIndexes => Some(section.cleanup(name)?),
+                _ => section.channel(name)?,
+            };
+            channels.extend(channel.map(|channel| Channel { of, ..channel }));
+        }
     }
     Ok(channels)
 }
@@ -32,18 +43,30 @@ impl<'l> Section<'l> {
             other => return Err(self.wrong("priority", other, "none of ratio, slack and upgrade")),
         };
         debug_assert!(matches!(default.gain, Gain::Ratio | Gain::Slack));
-        Ok(Some(Channel {
-            name: name.to_owned(),
-            gain: default.gain,
+        let channel = Channel {
             min_priority: self.number("min_priority", default.min_priority)?,
             max_priority: self.optional("max_priority")?,
             min_size: self.number("min_size", default.min_size)?,
             max_size: self.optional("max_size")?,
             min_changes: self.number("min_changes", default.min_changes)?,
+            ..default
+        };
+        self.common(name, channel).map(Some)
+    }
+
+    /// A channel that takes whoever comes.
+    fn cleanup(&self, name: &str) -> Result<Channel, ConfigError> {
+        self.common(name, Channel::index_cleanup())
+    }
+
+    fn common(&self, name: &str, default: Channel) -> Result<Channel, ConfigError> {
+        Ok(Channel {
+            name: name.to_owned(),
             capacity: self.number("capacity", default.capacity)?,
             concurrency: self.number("concurrency", default.concurrency)?,
             window: self.window()?,
-        }))
+            ..default
+        })
     }
 
     fn text(&self, key: &str) -> Option<&'l str> {
@@ -104,12 +127,21 @@ mod tests {
     #[test]
     fn the_defaults_are_couchdbs() {
         let channels = channels(&Layers::built_in()).unwrap();
-        assert_eq!(channels, [Channel::ratio(), Channel::slack()]);
+        let views = |name: &str, channel| Channel { name: name.into(), of: ChannelOf::Views, ..channel };
+        let expected = [
+            Channel::ratio(),
+            Channel::slack(),
+            views("ratio_views", Channel::ratio()),
+            views("slack_views", Channel::slack()),
+            Channel::index_cleanup(),
+        ];
+        assert_eq!(channels, expected);
     }
 
     #[test]
     fn channels_are_read_and_nonsense_is_refused() {
-        let text = "[smoosh]\ndb_channels = night, upgrade_dbs\n[smoosh.night]\npriority = slack\n\
+        let text = "[smoosh]\ndb_channels = night, upgrade_dbs\nview_channels =\ncleanup_channels =\n\
+                    [smoosh.night]\npriority = slack\n\
                     min_size = 7\nmax_priority = 9.5\nconcurrency = 3\nfrom = 23:00\nto = 04:30\n\
                     strict_window = true\n";
         let read = channels(&Layers::with(text)).unwrap();
@@ -123,7 +155,7 @@ mod tests {
             ..Channel::slack()
         };
         assert_eq!(read, [expected]);
-        assert!(channels(&Layers::with("[smoosh]\ndb_channels = ,\n")).unwrap().is_empty());
+        assert!(channels(&Layers::with("[smoosh]\ndb_channels = ,\nview_channels=\ncleanup_channels=\n")).unwrap().is_empty());
         for wrong in ["from = 25:00", "to = noon", "min_size = big", "priority = luck"] {
             let text = format!("[smoosh.ratio_dbs]\n{wrong}\n");
             assert!(channels(&Layers::with(&text)).is_err(), "{wrong}");

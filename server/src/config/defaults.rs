@@ -45,12 +45,22 @@ port = 6984
 
 [smoosh]
 db_channels = upgrade_dbs,ratio_dbs,slack_dbs
+view_channels = upgrade_views,ratio_views,slack_views
+cleanup_channels = index_cleanup
 
 [smoosh.ratio_dbs]
 priority = ratio
 min_priority = 2.0
 
 [smoosh.slack_dbs]
+priority = slack
+min_priority = 536870912
+
+[smoosh.ratio_views]
+priority = ratio
+min_priority = 2.0
+
+[smoosh.slack_views]
 priority = slack
 min_priority = 536870912
 

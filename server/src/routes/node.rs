@@ -30,8 +30,13 @@ pub(super) async fn answer(request: &mut Request, name: &[u8], rest: &[&[u8]]) -
     }
     match (rest, request.method) {
         ([], Method::Get) => Ok(Reply::value(200, &json!({"name": request.app.node_name()}))),
-        ([], _) | ([b"_versions" | b"_system" | b"_prometheus"] | [b"_stats", ..], _)
-            if request.method != Method::Get =>
+        ([], _)
+        | (
+            [b"_versions" | b"_system" | b"_prometheus"]
+            | [b"_stats", ..]
+            | [b"_smoosh", b"status"],
+            _,
+        ) if request.method != Method::Get =>
         {
             Err(Failure::method_not_allowed("GET"))
         }
@@ -40,6 +45,7 @@ pub(super) async fn answer(request: &mut Request, name: &[u8], rest: &[&[u8]]) -
         ([b"_system"], _) => Ok(system(request)),
         ([b"_stats", path @ ..], _) => Ok(stats(request, path)),
         ([b"_prometheus"], _) => Ok(prometheus(&request.app)),
+        ([b"_smoosh", b"status"], _) => Ok(smoosh(&request.app)),
         ([b"_restart"], Method::Post) => Err(Failure::not_built("restarting over HTTP is")),
         ([b"_restart"], _) => Err(Failure::method_not_allowed("POST")),
         _ => Err(Failure::not_found("missing")),
@@ -102,6 +108,29 @@ fn prometheus(app: &App) -> Reply {
     let text = prometheus::text(app.metrics(), &app.replicator().counts(), app.started().elapsed());
     let kind = HeaderValue::from_static(prometheus::CONTENT_TYPE);
     Reply::with_body(200, kind, ReplyBody::Whole(text.into()))
+}
+
+/// GET `_smoosh/status`: what each channel of the automatic compaction does and what waits in it.
+fn smoosh(app: &App) -> Reply {
+    let mut channels = serde_json::Map::new();
+    for channel in app.databases().compaction_channels() {
+        let (min, max) = channel.range.unwrap_or((0.0, 0.0));
+        let status = json!({
+            "active": channel.active,
+            "starting": 0,
+            "waiting": {"size": channel.waiting, "min": gain(min), "max": gain(max)},
+        });
+        channels.insert(channel.name, status);
+    }
+    Reply::value(200, &json!({"channels": channels}))
+}
+
+/// Gains in bytes are whole numbers.
+fn gain(gain: f64) -> Value {
+    match gain.fract() == 0.0 {
+        true => json!(gain as u64),
+        false => json!(gain),
+    }
 }
 
 async fn config(request: &mut Request, rest: &[&[u8]]) -> Outcome {

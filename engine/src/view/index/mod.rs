@@ -41,7 +41,11 @@ use super::{
     },
     source::RowSource,
 };
-use crate::{error::Result, sequence::Uuid};
+use crate::{
+    compaction::{Measure, NextLook},
+    error::Result,
+    sequence::Uuid,
+};
 
 /// Behind an index file's name.
 const EXTENSION: &str = "view";
@@ -122,6 +126,8 @@ pub(crate) struct ViewIndex {
     place: IndexPlace,
     current: RwLock<Option<Arc<Current>>>,
     changing: Mutex<()>,
+    /// When to look whether compacting it might pay.
+    next_look: NextLook,
 }
 
 /// One moment of an index.
@@ -195,12 +201,23 @@ impl ViewIndex {
         }
         let current = file.map(Current::new).transpose()?.flatten().map(Arc::new);
         let (current, changing) = (RwLock::new(current), Mutex::new(()));
-        Ok(Arc::new(ViewIndex { signature, place, current, changing }))
+        let next_look = NextLook::default();
+        Ok(Arc::new(ViewIndex { signature, place, current, changing, next_look }))
     }
 
     /// The index as it is now; nothing if it was never built.
     pub(crate) fn current(&self) -> Option<Arc<Current>> {
         self.current.read().clone()
+    }
+
+    /// Looks at its file, if that has grown enough since the last look.
+    pub(crate) fn measure(&self) -> Result<Option<Measure>> {
+        let Some(current) = self.current() else { return Ok(None) };
+        let file = current.file.bytes();
+        if !self.next_look.is_due(file) {
+            return Ok(None);
+        }
+        Ok(Some(Measure { file, active: current.active_bytes()?, changes: u64::MAX }))
     }
 
     /// Takes the right to change it, waiting for who has it.
@@ -242,6 +259,7 @@ impl ViewIndex {
         let (from, to) = (self.unfinished(), self.place.file(self.signature));
         let renamed = self.place.disk.rename(&from, &to);
         renamed.map_err(|error| IndexPlace::io("rename", &from, error))?;
+        self.next_look.wait_for_growth(file.bytes());
         self.publish(file)
     }
 }

@@ -14,7 +14,7 @@ use crate::{
 /// Rows between two looks at whether to go on.
 const CHECK_EVERY_ROWS: u64 = 10_000;
 
-/// Writes the index anew, with these reductions. Readers keep what they have; who changes the index must
+/// Writes the index anew, with these reductions, as long as the last argument says so. Readers keep what they have; who changes the index must
 /// wait, so the caller holds its lock.
 pub(crate) fn rewrite(
     index: &ViewIndex,
@@ -23,6 +23,7 @@ pub(crate) fn rewrite(
     source: &dyn RowSource,
     settings: &ViewSettings,
     progress: &Progress,
+    go_on: &dyn Fn() -> bool,
 ) -> Result<()> {
     let file = index.create()?;
     let mut writer = file.write();
@@ -35,6 +36,9 @@ pub(crate) fn rewrite(
         loaded_rows += 1;
         if loaded_rows.is_multiple_of(CHECK_EVERY_ROWS) {
             progress.check()?;
+            if !go_on() {
+                return Err(settee_storage::Error::Cancelled.into());
+            }
             progress.add(CHECK_EVERY_ROWS);
         }
     }
