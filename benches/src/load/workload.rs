@@ -8,6 +8,7 @@ use std::{
 };
 
 use clap::ValueEnum;
+use settee_benches::order;
 use tokio::task::LocalSet;
 
 use crate::{
@@ -88,23 +89,8 @@ fn document(out: &mut String, id: &str, n: usize, rev: Option<&str>) {
     if let Some(rev) = rev {
         let _ = write!(out, "\"_rev\":\"{rev}\",");
     }
-    let _ = write!(
-        out,
-        "\"type\":\"order\",\"number\":{n},\"price\":{}.25,\"paid\":{},\"customer\":{{\"name\":\"Customer {}\",\
-         \"street\":\"{} Harbour Road\",\"city\":\"Reykjav\u{ed}k\",\"tags\":[\"regular\",\"mail\",\"{}\"]}},\
-         \"lines\":[{{\"sku\":\"A-{:05}\",\"count\":{},\"text\":\"Blue ceramic mug, dishwasher safe\"}},\
-         {{\"sku\":\"B-{:05}\",\"count\":{},\"text\":\"Linen tea towel, striped, 50 x 70 cm\"}}],\
-         \"note\":\"Please ring twice and leave the parcel with the neighbour on the left.\"}}",
-        n % 900,
-        n.is_multiple_of(2),
-        n % 5000,
-        n % 300,
-        n % 17,
-        n % 100_000,
-        n % 9,
-        n * 7 % 100_000,
-        n % 4,
-    );
+    order(out, n);
+    out.push('}');
 }
 
 fn single(id: &str, n: usize, rev: Option<&str>) -> String {
