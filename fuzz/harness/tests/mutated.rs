@@ -1,10 +1,13 @@
 //! Every target over its corpus, the inputs that once were findings, and some thousand mutations of
 //! both. It needs no fuzzer, and is therefore never skipped.
+//!
+//! `SETTEE_EXECUTIONS=10000000 cargo test --release -p settee-fuzz-harness --test mutated -- --nocapture` runs so
+//! many mutations of each target, where there is no fuzzer; `SETTEE_TARGET=json` only those of one.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::{
-    fs,
+    env, fs,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     thread,
@@ -85,7 +88,29 @@ fn mutate(random: &mut Random, inputs: &[(PathBuf, Vec<u8>)], input: &[u8]) -> V
     bytes
 }
 
+/// So many mutations, of all inputs in turn; each seed of the random numbers has its own.
+fn run_long(name: &str, target: Target, executions: u64) {
+    let (started, inputs) = (Instant::now(), inputs(name));
+    let part = (executions / 10).max(1);
+    for number in 0..executions {
+        let (path, input) = &inputs[number as usize % inputs.len()];
+        // An execution is known by its number.
+        let mutated = mutate(&mut Random::new(number.wrapping_mul(0x9e37_79b9)), &inputs, input);
+        check(target, &mutated, || format!("execution {number}, of {}", path.display()));
+        if (number + 1) % part == 0 {
+            println!("{name}: {} executions, {:?}", number + 1, started.elapsed());
+        }
+    }
+}
+
 fn run(name: &str, target: Target) {
+    if let Ok(executions) = env::var("SETTEE_EXECUTIONS") {
+        let wanted = env::var("SETTEE_TARGET").unwrap_or_else(|_| name.to_owned());
+        if name == wanted {
+            run_long(name, target, executions.parse().unwrap());
+        }
+        return;
+    }
     let started = Instant::now();
     let inputs = inputs(name);
     let opens = inputs.iter().any(|(_, input)| input.len() > 4096);
