@@ -149,7 +149,8 @@ fn wait_for(database: &Arc<Database>, id: &str) -> Outcome {
         if database.read()?.get(id, &settee_engine::GetOptions::default()).is_ok() {
             return Ok(());
         }
-        database.wait_changed(seq, Duration::from_secs(10));
+        // However the waiting ended, the next round looks.
+        let _ = database.wait_changed(seq, Duration::from_secs(10));
     }
 }
 

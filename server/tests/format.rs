@@ -732,7 +732,10 @@ fn texts(file: &[u8]) -> (Vec<(String, String)>, usize) {
     let mut packed_bodies = 0;
     let mut text = |value: &[u8]| {
         let mut input = Input { file: value, at: 0 };
-        (input.n(), input.number(1), input.n(), input.n());
+        input.n();
+        input.number(1);
+        input.n();
+        input.n();
         assert_eq!(input.number(1) & 4, 0);
         input.take(16);
         input.n();

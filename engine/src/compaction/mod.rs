@@ -21,8 +21,8 @@ use std::{path::Path, sync::Arc};
 use serde_json::{Value, json};
 use settee_storage::{Compacted, FileStore, Phase, Progress, Store, Watch, disk::Disk};
 
-pub use channel::{Channel, ChannelOf, Gain, Window};
 pub(crate) use channel::Measure;
+pub use channel::{Channel, ChannelOf, Gain, Window};
 pub(crate) use gauge::{Gauge, NextLook};
 pub use queue::ChannelStatus;
 pub(crate) use queue::{CompactionQueue, Item};

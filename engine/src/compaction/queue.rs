@@ -410,7 +410,10 @@ mod tests {
     fn the_greatest_gain_goes_first_and_only_so_many_at_once() {
         let mut state = state(vec![Channel { capacity: 3, ..Channel::ratio() }]);
         for (name, file) in [("a", 3), ("b", 5), ("c", 4), ("small", 1), ("d", 9)] {
-            assert_eq!(state.offer(Item::database(name), measure(file * 1_000_000)), name != "small");
+            assert_eq!(
+                state.offer(Item::database(name), measure(file * 1_000_000)),
+                name != "small"
+            );
         }
         assert!(!state.places.contains_key(&Item::database("a")), "the least gain gave way");
         // Offered again, it has only grown.
@@ -418,7 +421,11 @@ mod tests {
         assert_eq!(job(&mut state, 0), ratio("c"));
         assert_eq!(job(&mut state, 0), None, "one at a time");
         assert!(!state.offer(Item::database("c"), measure(30_000_000)), "it runs");
-        state.finish(&Job { item: Item::database("c"), channel: Some("ratio_dbs".into()), window: None });
+        state.finish(&Job {
+            item: Item::database("c"),
+            channel: Some("ratio_dbs".into()),
+            window: None,
+        });
         assert_eq!(job(&mut state, 0), ratio("d"));
     }
 

@@ -312,7 +312,7 @@ mod tests {
     fn small_bodies_that_are_alike_become_much_smaller() {
         let dictionary = trained();
         let snapshot = store(&dictionary).snapshot().unwrap();
-        assert_eq!(Dictionary::all(&*snapshot).unwrap(), [dictionary.clone()]);
+        assert_eq!(Dictionary::all(&*snapshot).unwrap(), std::slice::from_ref(&dictionary));
         let mut packer = Packer::new(Some(&dictionary)).unwrap();
         let dictionaries = Dictionaries::default();
         for number in 1000..1100 {

@@ -128,7 +128,7 @@ fn run(name: &str, target: Target) {
 
 fn check(target: Target, input: &[u8], what: impl Fn() -> String) {
     if catch_unwind(AssertUnwindSafe(|| target(input))).is_err() {
-        let kept = std::env::temp_dir().join("settee-finding");
+        let kept = env::temp_dir().join("settee-finding");
         fs::write(&kept, input).unwrap();
         panic!("{}: the input is in {}", what(), kept.display());
     }

@@ -127,7 +127,8 @@ mod tests {
     #[test]
     fn the_defaults_are_couchdbs() {
         let channels = channels(&Layers::built_in()).unwrap();
-        let views = |name: &str, channel| Channel { name: name.into(), of: ChannelOf::Views, ..channel };
+        let views =
+            |name: &str, channel| Channel { name: name.into(), of: ChannelOf::Views, ..channel };
         let expected = [
             Channel::ratio(),
             Channel::slack(),
@@ -155,7 +156,13 @@ mod tests {
             ..Channel::slack()
         };
         assert_eq!(read, [expected]);
-        assert!(channels(&Layers::with("[smoosh]\ndb_channels = ,\nview_channels=\ncleanup_channels=\n")).unwrap().is_empty());
+        assert!(
+            channels(&Layers::with(
+                "[smoosh]\ndb_channels = ,\nview_channels=\ncleanup_channels=\n"
+            ))
+            .unwrap()
+            .is_empty()
+        );
         for wrong in ["from = 25:00", "to = noon", "min_size = big", "priority = luck"] {
             let text = format!("[smoosh.ratio_dbs]\n{wrong}\n");
             assert!(channels(&Layers::with(&text)).is_err(), "{wrong}");

@@ -36,10 +36,7 @@ pub(super) async fn answer(request: &mut Request, name: &[u8], rest: &[&[u8]]) -
             | [b"_stats", ..]
             | [b"_smoosh", b"status"],
             _,
-        ) if request.method != Method::Get =>
-        {
-            Err(Failure::method_not_allowed("GET"))
-        }
+        ) if request.method != Method::Get => Err(Failure::method_not_allowed("GET")),
         ([b"_config", rest @ ..], _) => config(request, rest).await,
         ([b"_versions"], _) => Ok(versions()),
         ([b"_system"], _) => Ok(system(request)),
