@@ -374,7 +374,7 @@ fn the_command_line_explains_itself() {
 /// go when the new one is built.
 #[test]
 fn indexes_are_compacted_and_old_ones_removed_by_themselves() {
-    let ini = "[chttpd_auth]\niterations = 100\n[smoosh]\ndb_channels =\n\
+    let ini = "[chttpd_auth]\niterations = 100\n[smoosh]\ndb_channels = ,\n\
                [smoosh.ratio_views]\nmin_size = 100000\nmin_priority = 1.5\n";
     let environment =
         vec![("COUCHDB_USER", support::ADMIN), ("COUCHDB_PASSWORD", support::PASSWORD)];

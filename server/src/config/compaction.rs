@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn channels_are_read_and_nonsense_is_refused() {
-        let text = "[smoosh]\ndb_channels = night, upgrade_dbs\nview_channels =\ncleanup_channels =\n\
+        let text = "[smoosh]\ndb_channels = night, upgrade_dbs\nview_channels = ,\ncleanup_channels = ,\n\
                     [smoosh.night]\npriority = slack\n\
                     min_size = 7\nmax_priority = 9.5\nconcurrency = 3\nfrom = 23:00\nto = 04:30\n\
                     strict_window = true\n";
@@ -158,7 +158,7 @@ mod tests {
         assert_eq!(read, [expected]);
         assert!(
             channels(&Layers::with(
-                "[smoosh]\ndb_channels = ,\nview_channels=\ncleanup_channels=\n"
+                "[smoosh]\ndb_channels = ,\nview_channels = ,\ncleanup_channels = ,\n"
             ))
             .unwrap()
             .is_empty()
