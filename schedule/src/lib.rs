@@ -15,8 +15,8 @@ pub mod waits;
 use std::{env, sync::Arc};
 
 use settee_storage::{
-    BlobRef, Compaction, Copier, DocWeight, FileStore, NewDocument, OldDocument, Options, ReadBy,
-    Result, Snapshot, Store, StreamRef,
+    BlobRef, Compaction, Copier, DocWeight, FileStore, Keyspace, NewDocument, OldDocument, Options,
+    ReadBy, Result, Snapshot, Store, StreamRef,
     disk::{Disk, MemoryDisk},
     update,
 };
@@ -122,10 +122,17 @@ impl Compaction for Keep {
         Ok(NewDocument { weight: old.weight, by_id, by_seq: old.by_seq.to_vec() })
     }
 
-    fn key(&mut self, key: &[u8], value: &[u8], copier: &mut dyn Copier) -> Result<Vec<u8>> {
-        Ok(match StreamRef::from_bytes(value).filter(|_| key == UPLOAD) {
+    fn key(
+        &mut self,
+        keyspace: Keyspace,
+        key: &[u8],
+        value: &[u8],
+        copier: &mut dyn Copier,
+    ) -> Result<Option<Vec<u8>>> {
+        let is_upload = keyspace == Keyspace::Local && key == UPLOAD;
+        Ok(Some(match StreamRef::from_bytes(value).filter(|_| is_upload) {
             Some(at) => copier.stream(at)?.to_bytes().to_vec(),
             None => value.to_vec(),
-        })
+        }))
     }
 }
