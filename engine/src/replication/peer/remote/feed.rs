@@ -154,6 +154,10 @@ impl RemoteFeed {
 
     fn push(&mut self, piece: &Bytes) -> Result<()> {
         let Some(open) = &mut self.open else { return Ok(()) };
+        if !piece.is_empty() && piece.iter().all(u8::is_ascii_whitespace) {
+            // A heartbeat: the connection was good, however long ago the last row came.
+            self.breaks = 0;
+        }
         open.splitter.push(piece);
         while let Some(row) =
             open.splitter.next_row().map_err(|problem| self.remote.senseless(problem))?
