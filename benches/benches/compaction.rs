@@ -16,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use settee_benches::order;
+use settee_benches::{folder, order};
 use settee_engine::{
     Database, Databases, GetOptions, Options, Props, WriteMode,
     document::{Limits, parse_bulk},
@@ -29,9 +29,7 @@ const BATCH: usize = 1000;
 const READS: usize = 200_000;
 
 fn main() -> Outcome<()> {
-    let folder = std::env::args().skip(1).find(|arg| !arg.starts_with("--"));
-    let folder = folder.map_or_else(std::env::temp_dir, PathBuf::from);
-    let folder = tempfile::tempdir_in(folder)?;
+    let folder = folder()?;
     let documents = number("DOCUMENTS", 200_000);
     let databases = Databases::open(Arc::new(RealDisk), folder.path(), Options::default())?;
     let database = databases.create("db", Props::default())?;

@@ -10,12 +10,13 @@ use std::{
     fmt::Write as _,
     hint::black_box,
     ops::ControlFlow,
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
     thread,
     time::{Duration, Instant},
 };
 
+use settee_benches::{Measure, measure_all};
 use settee_engine::{
     AllDocsHead, AllDocsQuery, ChangeRow, ChangesQuery, Database, Databases, Document, GetOptions,
     Options, Props, Rev, RowSink, WriteMode,
@@ -30,21 +31,10 @@ const BATCHES: u64 = 200;
 const DOCUMENTS: u64 = BATCH * BATCHES;
 
 fn main() -> Outcome {
-    let folder = std::env::args().skip(1).find(|arg| !arg.starts_with("--"));
-    let folder = folder.map_or_else(std::env::temp_dir, PathBuf::from);
-    let folder = tempfile::tempdir_in(folder)?;
-    let wanted = std::env::var("ONLY").unwrap_or_default();
-    for (name, measure) in MEASURES {
-        if name.contains(&wanted) {
-            measure(&folder.path().join(name))?;
-        }
-    }
-    Ok(())
+    measure_all(MEASURES)
 }
 
-type Measure = fn(&Path) -> Outcome;
-
-const MEASURES: &[(&str, Measure)] =
+const MEASURES: &[Measure<Box<dyn Error>>] =
     &[("bulk", bulk), ("single", single_writes), ("threads", many_threads), ("history", history)];
 
 fn create(path: &Path) -> Result<Arc<Database>, Box<dyn Error>> {

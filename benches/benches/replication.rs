@@ -9,12 +9,13 @@ use std::{
     fmt::Write as _,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::TcpStream,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Command, Stdio},
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use settee_benches::{Measure, measure_all};
 use settee_engine::{
     Caller, Database, Databases, Document, Options, Props, WriteMode,
     document::Limits,
@@ -30,21 +31,10 @@ const DOCUMENTS: u64 = 100_000;
 const EDITS: u64 = 200;
 
 fn main() -> Outcome {
-    let folder = std::env::args().skip(1).find(|arg| !arg.starts_with("--"));
-    let folder = folder.map_or_else(std::env::temp_dir, PathBuf::from);
-    let folder = tempfile::tempdir_in(folder)?;
-    let wanted = std::env::var("ONLY").unwrap_or_default();
-    for (name, measure) in MEASURES {
-        if name.contains(&wanted) {
-            measure(&folder.path().join(name))?;
-        }
-    }
-    Ok(())
+    measure_all(MEASURES)
 }
 
-type Measure = fn(&Path) -> Outcome;
-
-const MEASURES: &[(&str, Measure)] = &[("local", local), ("pull", pull), ("push", push)];
+const MEASURES: &[Measure<Box<dyn Error>>] = &[("local", local), ("pull", pull), ("push", push)];
 
 /// About 500 bytes of JSON.
 fn body(number: u64) -> String {

@@ -7,7 +7,7 @@ use std::{
     fs::File,
     hint::black_box,
     os::unix::fs::FileExt,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -16,6 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use settee_benches::{Measure, measure_all};
 use settee_storage::{
     Direction, DocWeight, FileStore, KeyRange, Options, ReadBy, Result, Store, Transaction,
     disk::RealDisk, update,
@@ -26,21 +27,10 @@ const BY_ID_BYTES: usize = 70;
 const BY_SEQ_BYTES: usize = 40;
 
 fn main() -> Result<()> {
-    let folder = std::env::args().skip(1).find(|arg| !arg.starts_with("--"));
-    let folder = folder.map_or_else(std::env::temp_dir, PathBuf::from);
-    let folder = tempfile::tempdir_in(folder).expect("a folder to measure in");
-    let wanted = std::env::var("ONLY").unwrap_or_default();
-    for (name, measure) in MEASURES {
-        if name.contains(&wanted) {
-            measure(&folder.path().join(name))?;
-        }
-    }
-    Ok(())
+    measure_all(MEASURES)
 }
 
-type Measure = fn(&Path) -> Result<()>;
-
-const MEASURES: &[(&str, Measure)] = &[
+const MEASURES: &[Measure<settee_storage::Error>] = &[
     ("single", single_edits),
     ("threads", many_threads),
     ("batches", batches),
