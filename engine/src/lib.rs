@@ -18,7 +18,7 @@
 //! * [`design`], [`javascript`]: design documents, and how their functions run
 //! * [`caller`]: who asks; [`tasks`]: what runs in the background; [`events`]: what happens to databases
 //! * [`compaction`]: what is kept when a database is compacted, and when that is done
-//! * [`name`]: which names databases, documents and attachments may have
+//! * [`name`]: which names databases, documents and attachments may have; [`date`]: how times are written
 
 pub mod all_docs;
 pub mod attachment;
@@ -29,6 +29,7 @@ pub mod collation;
 pub mod compaction;
 pub mod database;
 pub mod databases;
+pub mod date;
 pub mod design;
 pub mod document;
 pub mod error;

@@ -21,5 +21,6 @@ pub use body::Body;
 pub use bulk::{BulkRequest, parse_bulk};
 pub use entry::{ChangeEntry, DocHead, OtherLeaf, Winner, encode_change, encode_doc};
 pub use incoming::{AttachmentSource, DEFAULT_CONTENT_TYPE, Document, IncomingAttachment, Limits};
+pub(crate) use splice::write_list;
 pub use splice::{AttachmentView, DocumentView, RevStatus, write_rev};
 pub use summary::{AttachmentPlace, AttachmentRecord, Encoding, Summary, encode_summary};

@@ -6,8 +6,11 @@
 
 use std::time::SystemTime;
 
-use super::{REPLICATION_ID_VERSION, date, progress::Stats};
-use crate::json::{Object, Value};
+use super::{REPLICATION_ID_VERSION, progress::Stats};
+use crate::{
+    date,
+    json::{Object, Value},
+};
 
 /// Sessions that a checkpoint keeps.
 pub(super) const MAX_HISTORY: usize = 50;
@@ -90,7 +93,7 @@ pub(super) struct Session {
 impl Session {
     /// The checkpoint that says that everything up to `seq` is replicated.
     pub(super) fn checkpoint(&self, seq: &Value, stats: &Stats, now: SystemTime) -> Object {
-        let (start, end) = (date::rfc1123(self.started), date::rfc1123(now));
+        let [start, end] = [self.started, now].map(|time| date::rfc1123(date::seconds(time)));
         let mut entry = Object::new();
         entry.insert("session_id", self.id.as_str());
         entry.insert("start_time", start.as_str());

@@ -14,7 +14,6 @@
 
 mod checkpoint;
 mod context;
-mod date;
 mod endpoint;
 mod error;
 mod filter;
@@ -31,7 +30,6 @@ mod selector;
 mod tracker;
 
 pub use context::{Access, AccessRules, Context, HttpSettings, ServerIdentity, Unrestricted};
-pub use date::iso8601;
 pub use endpoint::{Credentials, Endpoint, LocalEndpoint, Proxy, RemoteEndpoint};
 pub use error::{ReplicationError, RequestError, Side};
 pub use filter::Filter;

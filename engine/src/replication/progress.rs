@@ -12,8 +12,10 @@ use std::{
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::date;
-use crate::json::{Object, Value};
+use crate::{
+    date,
+    json::{Object, Value},
+};
 
 /// What has been counted since the replication began, earlier runs it continues included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,6 +59,21 @@ pub struct Progress {
     started: SystemTime,
     /// When anything last moved.
     moved: Mutex<Instant>,
+}
+
+impl Counters {
+    /// Each counter with its number in `stats`.
+    fn beside(&self, stats: &Stats) -> [(&AtomicU64, u64); 7] {
+        [
+            (&self.revisions_checked, stats.revisions_checked),
+            (&self.missing_revisions_found, stats.missing_revisions_found),
+            (&self.docs_read, stats.docs_read),
+            (&self.docs_written, stats.docs_written),
+            (&self.doc_write_failures, stats.doc_write_failures),
+            (&self.bulk_get_docs, stats.bulk_get_docs),
+            (&self.bulk_get_attempts, stats.bulk_get_attempts),
+        ]
+    }
 }
 
 /// Sequences of the source, each as the source spells it.
@@ -107,17 +124,9 @@ impl Progress {
 
     /// Begins with what earlier runs counted, as far as that is more.
     pub fn resume(&self, stats: &Stats) {
-        let set = |counter: &AtomicU64, value| {
+        for (counter, value) in self.counters.beside(stats) {
             counter.fetch_max(value, Ordering::Relaxed);
-        };
-        let counters = &self.counters;
-        set(&counters.revisions_checked, stats.revisions_checked);
-        set(&counters.missing_revisions_found, stats.missing_revisions_found);
-        set(&counters.docs_read, stats.docs_read);
-        set(&counters.docs_written, stats.docs_written);
-        set(&counters.doc_write_failures, stats.doc_write_failures);
-        set(&counters.bulk_get_docs, stats.bulk_get_docs);
-        set(&counters.bulk_get_attempts, stats.bulk_get_attempts);
+        }
     }
 
     /// When this run began.
@@ -173,17 +182,9 @@ impl Progress {
     }
 
     pub(super) fn add(&self, stats: &Stats) {
-        let add = |counter: &AtomicU64, value| {
+        for (counter, value) in self.counters.beside(stats) {
             counter.fetch_add(value, Ordering::Relaxed);
-        };
-        let counters = &self.counters;
-        add(&counters.revisions_checked, stats.revisions_checked);
-        add(&counters.missing_revisions_found, stats.missing_revisions_found);
-        add(&counters.docs_read, stats.docs_read);
-        add(&counters.docs_written, stats.docs_written);
-        add(&counters.doc_write_failures, stats.doc_write_failures);
-        add(&counters.bulk_get_docs, stats.bulk_get_docs);
-        add(&counters.bulk_get_attempts, stats.bulk_get_attempts);
+        }
         self.touch();
     }
 

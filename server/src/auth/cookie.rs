@@ -136,31 +136,11 @@ pub fn header(value: &str, settings: &Settings, secure: bool, now: u64) -> Strin
 
 /// A time in seconds since 1970 as cookies spell it: `Thu, 01-Jan-1970 00:00:00 GMT`.
 fn cookie_date(seconds: u64) -> String {
-    const WEEKDAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
-    const MONTHS: [&str; 12] =
-        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-    let (days, second) = (seconds / 86_400, seconds % 86_400);
-    let (year, month, day) = civil_date(days);
-    let weekday = usize::try_from(days % 7).ok().and_then(|n| WEEKDAYS.get(n));
-    let month = usize::try_from(month - 1).ok().and_then(|n| MONTHS.get(n));
-    let (weekday, month) = (weekday.unwrap_or(&"Thu"), month.unwrap_or(&"Jan"));
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    format!("{weekday}, {day:02}-{month}-{year:04} {hour:02}:{minute:02}:{second:02} GMT")
-}
-
-/// Year, month and day of a number of days since 1970-01-01, counted in eras of 400 years that
-/// begin in March, so that the leap day is the last of its year.
-fn civil_date(days: u64) -> (u64, u64, u64) {
-    const DAYS_TO_1970: u64 = 719_468;
-    const DAYS_PER_ERA: u64 = 146_097;
-    let days = days.saturating_add(DAYS_TO_1970);
-    let (era, day) = (days / DAYS_PER_ERA, days % DAYS_PER_ERA);
-    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    (era * 400 + year + u64::from(month <= 2), month, day)
+    let date = settee_engine::date::rfc1123(seconds);
+    match date.splitn(4, ' ').collect::<Vec<_>>()[..] {
+        [weekday, day, month, rest] => format!("{weekday} {day}-{month}-{rest}"),
+        _ => date,
+    }
 }
 
 #[cfg(test)]

@@ -162,7 +162,32 @@ enum Attempt {
     Never(ReplicationError),
 }
 
+/// The attempts that are left for a call, and the wait before the next.
+struct Retry {
+    left: u32,
+    wait: Duration,
+}
+
+impl Retry {
+    /// Waits if there is sense in another attempt; otherwise the failure is the answer.
+    async fn after(&mut self, failed: Attempt) -> Result<(), ReplicationError> {
+        match failed {
+            Attempt::Again(_) if self.left > 0 => {
+                self.left -= 1;
+                sleep(self.wait).await;
+                self.wait = (self.wait * 2).min(LONGEST_WAIT);
+                Ok(())
+            }
+            Attempt::Again(error) | Attempt::Never(error) => Err(error),
+        }
+    }
+}
+
 impl Remote {
+    fn retry(&self, call: &Call) -> Retry {
+        Retry { left: if call.retry { self.retries } else { 0 }, wait: FIRST_WAIT }
+    }
+
     pub(in crate::replication) fn new(
         side: Side,
         endpoint: &RemoteEndpoint,
@@ -221,8 +246,7 @@ impl Remote {
         call: &Call,
         limit: usize,
     ) -> Result<(StatusCode, Bytes), ReplicationError> {
-        let mut wait = FIRST_WAIT;
-        let mut left = if call.retry { self.retries } else { 0 };
+        let mut retry = self.retry(call);
         loop {
             let attempt = match self.attempt(call).await {
                 Ok(answer) => {
@@ -237,12 +261,7 @@ impl Remote {
                 Err(Attempt::Again(error @ ReplicationError::BadAnswer { .. })) => {
                     return Err(error);
                 }
-                Err(Attempt::Again(_)) if left > 0 => {
-                    left -= 1;
-                    sleep(wait).await;
-                    wait = (wait * 2).min(LONGEST_WAIT);
-                }
-                Err(Attempt::Again(error) | Attempt::Never(error)) => return Err(error),
+                Err(failed) => retry.after(failed).await?,
             }
         }
     }
@@ -255,17 +274,11 @@ impl Remote {
         &self,
         call: &Call,
     ) -> Result<Answer<'_>, ReplicationError> {
-        let mut wait = FIRST_WAIT;
-        let mut left = if call.retry { self.retries } else { 0 };
+        let mut retry = self.retry(call);
         loop {
             match self.attempt(call).await {
                 Ok(answer) => return Ok(answer),
-                Err(Attempt::Again(_)) if left > 0 => {
-                    left -= 1;
-                    sleep(wait).await;
-                    wait = (wait * 2).min(LONGEST_WAIT);
-                }
-                Err(Attempt::Again(error) | Attempt::Never(error)) => return Err(error),
+                Err(failed) => retry.after(failed).await?,
             }
         }
     }

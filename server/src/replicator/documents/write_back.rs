@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use settee_engine::date::iso8601;
 use settee_engine::document::Body;
 use settee_engine::json::{Object, Value};
-use settee_engine::replication::iso8601;
 use settee_engine::{Caller, Databases, Error, Result, WriteMode, caller::ADMIN_ROLE};
 
 use super::entry::{DocKey, STATE_MEMBERS, spec_of, written_state};

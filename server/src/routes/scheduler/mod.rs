@@ -7,7 +7,7 @@ mod docs;
 mod jobs;
 
 use serde_json::{Value, json};
-use settee_engine::replication::iso8601;
+use settee_engine::date::iso8601;
 
 use crate::http::{Failure, Method, Outcome, Reply, Request};
 use crate::replicator::Millis;

@@ -6,8 +6,9 @@ use bytes::Bytes;
 use http::StatusCode;
 use parking_lot::Mutex;
 
-use super::{RemotePeer, text_of, write_rev, write_revs};
+use super::{RemotePeer, text_of, write_revs};
 use crate::{
+    document::write_rev,
     json::{raw, write_string},
     replication::{
         error::ReplicationError,

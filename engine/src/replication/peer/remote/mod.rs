@@ -18,6 +18,7 @@ use http::{Method, StatusCode};
 
 use super::{Change, Key, Log, Opened, Result, Wanted};
 use crate::{
+    document::{write_list, write_rev},
     json::{Object, Value, raw, write_string},
     replication::{
         context::Context,
@@ -218,18 +219,7 @@ fn revs_of(list: &[u8]) -> Option<Vec<Rev>> {
 }
 
 fn write_revs<'r>(revs: impl IntoIterator<Item = &'r Rev>, out: &mut Vec<u8>) {
-    out.push(b'[');
-    for (at, rev) in revs.into_iter().enumerate() {
-        if at > 0 {
-            out.push(b',');
-        }
-        write_rev(rev, out);
-    }
-    out.push(b']');
-}
-
-fn write_rev(rev: &Rev, out: &mut Vec<u8>) {
-    write_string(&rev.to_string(), out);
+    write_list(revs, out, write_rev);
 }
 
 fn revs_diff_request(changes: &[Change]) -> Vec<u8> {

@@ -1,4 +1,4 @@
-//! Times as they are written into checkpoints and documents.
+//! Times as they are written into checkpoints, documents and headers.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -17,8 +17,8 @@ struct Moment {
 }
 
 impl Moment {
-    fn of(time: SystemTime) -> Self {
-        let since = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    /// `since` in seconds since 1970.
+    fn of(since: u64) -> Self {
         let days = since / SECONDS_PER_DAY;
         // Years that begin in March, so that a leap day is the last of its year.
         let shifted = days + 719_468;
@@ -44,9 +44,16 @@ impl Moment {
     }
 }
 
-/// `Thu, 01 Jan 1970 00:00:00 GMT`
-pub(super) fn rfc1123(time: SystemTime) -> String {
-    let moment = Moment::of(time);
+/// Whole seconds since 1970; 0 for what was before.
+#[must_use]
+pub fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// Seconds since 1970 as `Thu, 01 Jan 1970 00:00:00 GMT`.
+#[must_use]
+pub fn rfc1123(seconds: u64) -> String {
+    let moment = Moment::of(seconds);
     let name = |names: &[&'static str], at: u64| {
         usize::try_from(at).ok().and_then(|at| names.get(at).copied()).unwrap_or_default()
     };
@@ -55,8 +62,9 @@ pub(super) fn rfc1123(time: SystemTime) -> String {
 }
 
 /// `1970-01-01T00:00:00Z`
+#[must_use]
 pub fn iso8601(time: SystemTime) -> String {
-    let moment = Moment::of(time);
+    let moment = Moment::of(seconds(time));
     format!("{:04}-{:02}-{:02}T{}Z", moment.year, moment.month, moment.day, moment.clock())
 }
 
@@ -69,7 +77,7 @@ mod tests {
     #[track_caller]
     fn check(seconds: u64, rfc: &str, iso: &str) {
         let time = UNIX_EPOCH + Duration::from_secs(seconds);
-        assert_eq!((&*rfc1123(time), &*iso8601(time)), (rfc, iso));
+        assert_eq!((&*rfc1123(super::seconds(time)), &*iso8601(time)), (rfc, iso));
     }
 
     #[test]
