@@ -185,6 +185,9 @@ pub(crate) enum Change {
 pub(crate) enum Verdict {
     /// A conflict.
     Refused,
+    /// A conflict, or written below this revision of a document that is unknown (any more, after a purge): that
+    /// depends on whether CouchDB would look first, which the model does not know.
+    Trusted { parent: RevKey },
     /// The revision is there already.
     Known(RevKey),
     /// Its revision gets this parent; the revision itself, if the write says which.
@@ -240,6 +243,7 @@ impl Db {
                 }
                 [] => Verdict::Refused,
             },
+            Base::Named(Some(named)) if doc.is_none() => Verdict::Trusted { parent: named.clone() },
             Base::Named(named) => match self.parent(doc, named.as_ref(), write.deleted) {
                 Some(parent) => Verdict::Written { parent, rev: None },
                 None => Verdict::Refused,
@@ -290,33 +294,35 @@ impl Db {
     fn write_doc(&mut self, write: &DocWrite, result: Option<&RevKey>) -> Result<(), String> {
         let verdict = self.judge(write);
         let wrong = || Err(format!("{write:?} ended as {result:?} instead of {verdict:?}"));
-        match (&verdict, result) {
-            (Verdict::Refused, None) => Ok(()),
-            (Verdict::Known(known), Some(rev)) if known == rev => Ok(()),
+        let (parent, own, rev) = match (&verdict, result) {
+            (Verdict::Refused | Verdict::Trusted { .. }, None) => return Ok(()),
+            (Verdict::Known(known), Some(rev)) if known == rev => return Ok(()),
             (Verdict::Written { parent, rev: own }, Some(rev)) => {
-                let generation = parent.as_ref().map_or(0, |parent| parent.0) + 1;
-                let doc = self.docs.entry(write.id.clone()).or_default();
-                let fits = match own {
-                    Some(own) => own == rev,
-                    None => rev.0 == generation && !doc.nodes.contains_key(rev),
-                };
-                if !fits {
-                    return wrong();
-                }
-                self.seq += 1;
-                doc.seq = self.seq;
-                let content = content_of(doc, parent.as_ref(), write);
-                let history = match &write.base {
-                    Base::History(history) => history.clone(),
-                    Base::Named(_) => iter_history(rev, parent.as_ref()),
-                };
-                doc.add(&history, content);
-                let leaves: Vec<RevKey> = doc.leaves().into_iter().cloned().collect();
-                doc.keep(&leaves, self.revs_limit);
-                Ok(())
+                (parent.as_ref(), own.as_ref(), rev)
             }
-            _ => wrong(),
+            (Verdict::Trusted { parent }, Some(rev)) => (Some(parent), None, rev),
+            _ => return wrong(),
+        };
+        let generation = parent.map_or(0, |parent| parent.0) + 1;
+        let doc = self.docs.entry(write.id.clone()).or_default();
+        let fits = match own {
+            Some(own) => own == rev,
+            None => rev.0 == generation && !doc.nodes.contains_key(rev),
+        };
+        if !fits {
+            return wrong();
         }
+        self.seq += 1;
+        doc.seq = self.seq;
+        let content = content_of(doc, parent, write);
+        let history = match &write.base {
+            Base::History(history) => history.clone(),
+            Base::Named(_) => iter_history(rev, parent),
+        };
+        doc.add(&history, content);
+        let leaves: Vec<RevKey> = doc.leaves().into_iter().cloned().collect();
+        doc.keep(&leaves, self.revs_limit);
+        Ok(())
     }
 
     fn write_local(&mut self, write: &DocWrite, result: Option<&RevKey>) -> Result<(), String> {

