@@ -16,6 +16,8 @@ use super::{Disk, File, Map, OpenMode};
 
 /// Files grow by pieces of this size, so that growing never copies what is there.
 const PIECE_BYTES: usize = 64 * 1024;
+/// Longest file, in bytes: the list of its pieces takes 4 MiB then.
+const MAX_FILE_BYTES: usize = 16 * 1024 * 1024 * 1024;
 
 /// A disk in memory. Clones share the files. It has no maps, and every sync succeeds at once.
 ///
@@ -227,6 +229,12 @@ fn position(offset: u64) -> io::Result<usize> {
     usize::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput.into())
 }
 
+/// Where a file ends that is made so long, or is written to there.
+fn end(offset: u64, bytes: usize) -> io::Result<usize> {
+    let end = position(offset)?.checked_add(bytes).filter(|end| *end <= MAX_FILE_BYTES);
+    end.ok_or_else(|| io::ErrorKind::FileTooLarge.into())
+}
+
 impl File for MemoryFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         Ok(self.inode.bytes.read().read(buffer, position(offset)?))
@@ -234,11 +242,8 @@ impl File for MemoryFile {
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
         self.require_writable()?;
-        let offset = position(offset)?;
-        if offset.checked_add(bytes.len()).is_none() {
-            return Err(io::ErrorKind::FileTooLarge.into());
-        }
-        self.inode.bytes.write().write(bytes, offset);
+        end(offset, bytes.len())?;
+        self.inode.bytes.write().write(bytes, position(offset)?);
         Ok(bytes.len())
     }
 
@@ -248,7 +253,7 @@ impl File for MemoryFile {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.require_writable()?;
-        self.inode.bytes.write().set_len(position(len)?);
+        self.inode.bytes.write().set_len(end(len, 0)?);
         Ok(())
     }
 
@@ -284,6 +289,16 @@ mod tests {
         let disk = MemoryDisk::new();
         disk.create_dir_all(Path::new("/data")).unwrap();
         check_disk(&disk, Path::new("/data"));
+    }
+
+    #[test]
+    fn no_file_grows_beyond_what_its_list_of_pieces_may_take() {
+        let file = MemoryDisk::new().open(Path::new("/long"), OpenMode::CreateNew).unwrap();
+        let far = MAX_FILE_BYTES as u64;
+        for refused in [file.write_at(b"x", far).map(drop), file.set_len(far + 1)] {
+            assert_eq!(refused.unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+        }
+        assert_eq!(file.len().unwrap(), 0);
     }
 
     #[test]

@@ -321,7 +321,7 @@ impl Walk<'_> {
         match self.anchor(self.base)? {
             Some(Anchor::Checkpoint(record)) => {
                 let end = self.base + 1;
-                Ok(start_at(self.base, &record, durable.max(end)))
+                self.start_at(self.base, &record, durable.max(end))
             }
             _ => Err(self.corrupt(self.base, "the checkpoint that the compacted file begins with")),
         }
@@ -338,6 +338,27 @@ impl Walk<'_> {
         }
     }
 
+    /// A walk that begins with this checkpoint.
+    fn start_at(&self, offset: u64, record: &CheckpointRecord, durable: u64) -> Result<Start> {
+        let is_before = FIRST_FRAME <= record.replay_from && record.replay_from <= offset;
+        if !is_before || record.commit > offset || record.durable > offset {
+            return Err(self.corrupt(offset, "a checkpoint that names what lies behind it"));
+        }
+        Ok(Start {
+            checkpoint: offset,
+            last: LastCommit {
+                number: record.number,
+                offset: record.commit,
+                end: record.replay_from,
+                chain: record.replay_chain,
+            },
+            seq: record.seq,
+            counts: record.counts,
+            roots: record.roots,
+            durable: durable.max(record.durable),
+        })
+    }
+
     /// Looks backwards for an anchor and the checkpoint it names.
     fn find_start(&mut self, mut below: u64) -> Result<Start> {
         while let Some(frame) = self.scan.previous_frame(below)? {
@@ -350,7 +371,7 @@ impl Walk<'_> {
                 false => frame.anchor.min(frame.offset),
             };
             let (checkpoint, durable) = match self.anchor(at)? {
-                Some(Anchor::Checkpoint(record)) => return Ok(start_at(at, &record, 0)),
+                Some(Anchor::Checkpoint(record)) => return self.start_at(at, &record, 0),
                 Some(Anchor::Commit { checkpoint, durable }) => (checkpoint, durable),
                 None => {
                     below = at;
@@ -365,7 +386,7 @@ impl Walk<'_> {
             }
             match self.anchor(checkpoint)? {
                 Some(Anchor::Checkpoint(record)) => {
-                    return Ok(start_at(checkpoint, &record, durable));
+                    return self.start_at(checkpoint, &record, durable);
                 }
                 _ if checkpoint < durable => {
                     return Err(
@@ -450,7 +471,7 @@ impl Walk<'_> {
         }
         let commit = CommitHead::decode(payload).filter(|(head, _)| {
             head.chain == before
-                && head.number == found.last.number + 1
+                && Some(head.number) == found.last.number.checked_add(1)
                 && head.previous == found.last.offset
         });
         let Some((head, edits)) = commit else { return Ok(None) };
@@ -483,20 +504,4 @@ fn apply(commit: &CommitHead, edits: &[u8], head: &mut Head, trees: &Trees) -> R
         Ok(view.doc(id)?.map(|entry| entry.value.to_vec()))
     };
     Ok(ops::replay(edits, commit.ops, head, &old_value)? && head.seq == commit.seq)
-}
-
-fn start_at(offset: u64, record: &CheckpointRecord, durable: u64) -> Start {
-    Start {
-        checkpoint: offset,
-        last: LastCommit {
-            number: record.number,
-            offset: record.commit,
-            end: record.replay_from,
-            chain: record.replay_chain,
-        },
-        seq: record.seq,
-        counts: record.counts,
-        roots: record.roots,
-        durable: durable.max(record.durable),
-    }
 }
