@@ -24,6 +24,19 @@ pub(crate) fn length(len: usize) -> u64 {
     u64::try_from(len).unwrap_or(u64::MAX)
 }
 
+/// The first eight bytes as a number that orders as they do; missing ones count as zeros. Kept beside the place of
+/// a key, so that most comparisons touch no other memory.
+pub(crate) fn head(key: &[u8]) -> u64 {
+    u64::from_be_bytes(match key.first_chunk() {
+        Some(head) => *head,
+        None => {
+            let mut head = [0; size_of::<u64>()];
+            head.iter_mut().zip(key).for_each(|(to, from)| *to = *from);
+            head
+        }
+    })
+}
+
 /// Reads a byte slice from front to back. Every method returns `None` when the bytes do not suffice or
 /// are not in their one valid form.
 #[derive(Clone, Copy, Debug)]

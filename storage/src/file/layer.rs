@@ -205,7 +205,7 @@ impl Layer {
                 self.changes.range(Bound::Excluded(&since), Bound::Unbounded, direction)
             }
             Direction::Backward => {
-                self.changes.range::<Seq>(Bound::Unbounded, Bound::Excluded(since), direction)
+                self.changes.range(Bound::Unbounded, Bound::Excluded(since), direction)
             }
         }
     }

@@ -1,7 +1,6 @@
 //! Entries in memory.
 
-/// First bytes of a key that stand beside its place, so that most comparisons touch no other memory.
-const HEAD_BYTES: usize = 8;
+use crate::codec::head;
 
 /// Entries in one buffer, and where each of them is.
 #[derive(Debug)]
@@ -93,12 +92,4 @@ impl Buffer {
 
 fn slot_key<'b>(bytes: &'b [u8], slot: &Slot) -> &'b [u8] {
     bytes.get(slot.start..slot.start + slot.key_len as usize).unwrap_or_default()
-}
-
-/// A number that orders as the first bytes of keys do.
-pub(super) fn head(key: &[u8]) -> u64 {
-    let mut head = [0; HEAD_BYTES];
-    let len = key.len().min(HEAD_BYTES);
-    head[..len].copy_from_slice(&key[..len]);
-    u64::from_be_bytes(head)
 }

@@ -1,10 +1,10 @@
 //! Many sorted sources as one.
 
 use super::{
-    buffer::{Buffer, head},
+    buffer::Buffer,
     run::{Block, Place, Run},
 };
-use crate::error::Result;
+use crate::{codec::head, error::Result};
 
 /// Sorted entries, from memory or from merged runs. Made by [`Sorter::finish`](super::Sorter::finish).
 #[derive(Debug)]

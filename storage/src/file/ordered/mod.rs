@@ -4,6 +4,10 @@
 //! and only those. The sum of any range is found in O(log n), which is why this is not a map from a
 //! library. Removal does not join nodes that have become small, it only drops empty ones: a map lives
 //! for some ten thousand edits, and then the next one begins.
+//!
+//! * `items`: what a node holds, and finding it
+
+mod items;
 
 use std::{
     borrow::Borrow,
@@ -12,7 +16,9 @@ use std::{
     sync::Arc,
 };
 
-use crate::store::Direction;
+pub(super) use self::items::Headed;
+use self::items::{Items, Keyed};
+use crate::store::{Direction, Seq};
 
 /// Most entries of a leaf and children of a branch. Larger nodes make lookups faster and copies slower.
 const MAX_FANOUT: usize = 32;
@@ -25,69 +31,87 @@ pub(super) trait Summed {
     fn sum(&self) -> Self::Sum;
 }
 
+/// A key as the map owns it.
+pub(super) trait Key: Borrow<Self::Part> + Clone + Debug {
+    /// What is compared.
+    type Part: Headed + ?Sized;
+}
+
+impl Key for Arc<[u8]> {
+    type Part = [u8];
+}
+
+impl Key for Seq {
+    type Part = Seq;
+}
+
 /// The map.
 #[derive(Debug)]
-pub(super) struct OrderedMap<K, V: Summed> {
+pub(super) struct OrderedMap<K: Key, V: Summed> {
     root: Arc<Node<K, V>>,
 }
 
 #[derive(Debug)]
-enum Node<K, V: Summed> {
-    Leaf(Vec<(K, V)>),
-    Branch(Vec<Child<K, V>>),
+enum Node<K: Key, V: Summed> {
+    Leaf(Items<(K, V)>),
+    Branch(Items<Child<K, V>>),
 }
 
 #[derive(Debug)]
-struct Child<K, V: Summed> {
-    /// Not greater than any key below. That of the first child is not looked at.
+struct Child<K: Key, V: Summed> {
+    /// Not greater than any key below.
     least: K,
     sum: V::Sum,
     node: Arc<Node<K, V>>,
 }
 
-impl<K, V: Summed> Clone for OrderedMap<K, V> {
+impl<K: Key, V: Summed> Clone for OrderedMap<K, V> {
     fn clone(&self) -> Self {
         OrderedMap { root: Arc::clone(&self.root) }
     }
 }
 
-impl<K, V: Summed> Default for OrderedMap<K, V> {
+impl<K: Key, V: Summed> Default for OrderedMap<K, V> {
     fn default() -> Self {
-        OrderedMap { root: Arc::new(Node::Leaf(Vec::new())) }
+        OrderedMap { root: Arc::new(Node::Leaf(Items::default())) }
     }
 }
 
-impl<K: Clone, V: Summed> Clone for Child<K, V> {
+impl<K: Key, V: Summed> Clone for Child<K, V> {
     fn clone(&self) -> Self {
         Child { least: self.least.clone(), sum: self.sum, node: Arc::clone(&self.node) }
     }
 }
 
-impl<K: Clone, V: Clone + Summed> Clone for Node<K, V> {
-    /// With room for the entry that is about to be added.
+impl<K: Key, V: Clone + Summed> Clone for Node<K, V> {
     fn clone(&self) -> Self {
-        fn with_room<T: Clone>(items: &[T]) -> Vec<T> {
-            let mut copy = Vec::with_capacity(MAX_FANOUT + 1);
-            copy.extend_from_slice(items);
-            copy
-        }
         match self {
-            Node::Leaf(entries) => Node::Leaf(with_room(entries)),
-            Node::Branch(children) => Node::Branch(with_room(children)),
+            Node::Leaf(entries) => Node::Leaf(entries.clone()),
+            Node::Branch(children) => Node::Branch(children.clone()),
         }
     }
 }
 
+impl<K: Key, V> Keyed for (K, V) {
+    type Key = K::Part;
+    fn key(&self) -> &K::Part {
+        self.0.borrow()
+    }
+}
+
+impl<K: Key, V: Summed> Keyed for Child<K, V> {
+    type Key = K::Part;
+    fn key(&self) -> &K::Part {
+        self.least.borrow()
+    }
+}
+
 /// The child in which a key would be.
-fn child_of<Q: Ord + ?Sized, K: Borrow<Q>, V: Summed>(children: &[Child<K, V>], key: &Q) -> usize {
-    children.partition_point(|child| child.least.borrow() <= key).saturating_sub(1)
+fn child_of<K: Key, V: Summed>(children: &Items<Child<K, V>>, key: &K::Part) -> usize {
+    children.find(key).unwrap_or_else(|greater| greater.saturating_sub(1))
 }
 
-fn entry_of<Q: Ord + ?Sized, K: Borrow<Q>, V>(entries: &[(K, V)], key: &Q) -> Result<usize, usize> {
-    entries.binary_search_by(|(other, _)| other.borrow().cmp(key))
-}
-
-impl<K, V: Summed> Node<K, V> {
+impl<K: Key, V: Summed> Node<K, V> {
     fn sum(&self) -> V::Sum {
         let mut sum = V::Sum::default();
         match self {
@@ -95,6 +119,14 @@ impl<K, V: Summed> Node<K, V> {
             Node::Branch(children) => children.iter().for_each(|child| sum += child.sum),
         }
         sum
+    }
+
+    /// A key not greater than any below.
+    fn least(&self) -> Option<&K> {
+        match self {
+            Node::Leaf(entries) => entries.first().map(|(key, _)| key),
+            Node::Branch(children) => children.first().map(|child| &child.least),
+        }
     }
 
     fn is_empty(&self) -> bool {
@@ -106,24 +138,21 @@ impl<K, V: Summed> Node<K, V> {
 }
 
 /// What a change did to a subtree.
-struct Changed<K, V: Summed> {
+struct Changed<K: Key, V: Summed> {
     /// The entry that was there before.
     old: Option<V>,
     /// A new right neighbour, if the subtree grew too large.
     split: Option<Child<K, V>>,
 }
 
-impl<K: Ord + Clone, V: Clone + Summed> OrderedMap<K, V> {
+impl<K: Key, V: Clone + Summed> OrderedMap<K, V> {
     /// The value of a key.
-    pub(super) fn get<Q: Ord + ?Sized>(&self, key: &Q) -> Option<&V>
-    where
-        K: Borrow<Q>,
-    {
+    pub(super) fn get(&self, key: &K::Part) -> Option<&V> {
         let mut node = &*self.root;
         loop {
             match node {
                 Node::Leaf(entries) => {
-                    return entries.get(entry_of(entries, key).ok()?).map(|(_, value)| value);
+                    return entries.get(entries.find(key).ok()?).map(|(_, value)| value);
                 }
                 Node::Branch(children) => node = &children.get(child_of(children, key))?.node,
             }
@@ -135,26 +164,20 @@ impl<K: Ord + Clone, V: Clone + Summed> OrderedMap<K, V> {
         let changed = insert(Arc::make_mut(&mut self.root), key, value);
         if let Some(right) = changed.split {
             let left = std::mem::take(self).root;
-            let least = right.least.clone();
+            let least = left.least().unwrap_or(&right.least).clone();
             let left = Child { least, sum: left.sum(), node: left };
-            self.root = Arc::new(Node::Branch(vec![left, right]));
+            self.root = Arc::new(Node::Branch(Items::of(vec![left, right])));
         }
         changed.old
     }
 
     /// Changes the value of a key, if it is there; true if it is. The key stays.
-    pub(super) fn modify<Q: Ord + ?Sized>(&mut self, key: &Q, change: impl FnOnce(&mut V)) -> bool
-    where
-        K: Borrow<Q>,
-    {
+    pub(super) fn modify(&mut self, key: &K::Part, change: impl FnOnce(&mut V)) -> bool {
         modify(Arc::make_mut(&mut self.root), key, change).is_some()
     }
 
     /// Takes a key out; returns its value.
-    pub(super) fn remove<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<V>
-    where
-        K: Borrow<Q>,
-    {
+    pub(super) fn remove(&mut self, key: &K::Part) -> Option<V> {
         let old = remove(Arc::make_mut(&mut self.root), key)?;
         // A root without siblings below it is one level too many.
         loop {
@@ -169,10 +192,7 @@ impl<K: Ord + Clone, V: Clone + Summed> OrderedMap<K, V> {
     }
 
     /// The sum over a range of keys.
-    pub(super) fn sum<Q: Ord + ?Sized>(&self, range: (Bound<&Q>, Bound<&Q>)) -> V::Sum
-    where
-        K: Borrow<Q>,
-    {
+    pub(super) fn sum(&self, range: (Bound<&K::Part>, Bound<&K::Part>)) -> V::Sum {
         let mut sum = match range.1 {
             Bound::Unbounded => self.root.sum(),
             Bound::Included(end) => self.sum_until(end, true),
@@ -187,10 +207,7 @@ impl<K: Ord + Clone, V: Clone + Summed> OrderedMap<K, V> {
     }
 
     /// The sum over all keys less than `end`, or not greater.
-    fn sum_until<Q: Ord + ?Sized>(&self, end: &Q, inclusive: bool) -> V::Sum
-    where
-        K: Borrow<Q>,
-    {
+    fn sum_until(&self, end: &K::Part, inclusive: bool) -> V::Sum {
         let mut sum = V::Sum::default();
         let mut node = &*self.root;
         loop {
@@ -202,7 +219,7 @@ impl<K: Ord + Clone, V: Clone + Summed> OrderedMap<K, V> {
                     node = &child.node;
                 }
                 Node::Leaf(entries) => {
-                    let count = match entry_of(entries, end) {
+                    let count = match entries.find(end) {
                         Ok(index) => index + usize::from(inclusive),
                         Err(index) => index,
                     };
@@ -214,45 +231,42 @@ impl<K: Ord + Clone, V: Clone + Summed> OrderedMap<K, V> {
     }
 
     /// Walks a range, in the direction given from one end until the other.
-    pub(super) fn range<Q: Ord + ?Sized>(
+    pub(super) fn range(
         &self,
-        from: Bound<&Q>,
+        from: Bound<&K::Part>,
         until: Bound<K>,
         direction: Direction,
-    ) -> Range<'_, K, V>
-    where
-        K: Borrow<Q>,
-    {
+    ) -> Range<'_, K, V> {
         let mut walk = Range { path: Vec::new(), direction, until };
         walk.seek(&self.root, from);
         walk
     }
 }
 
-fn insert<K: Ord + Clone, V: Clone + Summed>(
-    node: &mut Node<K, V>,
-    key: K,
-    value: V,
-) -> Changed<K, V> {
+fn insert<K: Key, V: Clone + Summed>(node: &mut Node<K, V>, key: K, value: V) -> Changed<K, V> {
     match node {
-        Node::Leaf(entries) => match entry_of(entries, &key) {
+        Node::Leaf(entries) => match entries.find(key.borrow()) {
             Ok(index) => {
-                let old = std::mem::replace(&mut entries[index].1, value);
-                Changed { old: Some(old), split: None }
+                let entry = entries.get_mut(index);
+                let old = entry.map(|(_, old)| std::mem::replace(old, value));
+                Changed { old, split: None }
             }
             Err(index) => {
-                // Ascending keys, as sequences are, leave full nodes behind.
                 let at_end = index == entries.len();
                 entries.insert(index, (key, value));
-                let right = split(entries, at_end);
-                let split = right.map(|right| child(right[0].0.clone(), Node::Leaf(right)));
+                let split = entries.split(at_end).and_then(|right| child(Node::Leaf(right)));
                 Changed { old: None, split }
             }
         },
         Node::Branch(children) => {
-            let index = child_of(children, &key);
+            let index = child_of(children, key.borrow());
             let at_end = index + 1 == children.len();
-            let below = &mut children[index];
+            if children.first().is_some_and(|first| key.borrow() < first.least.borrow()) {
+                children.lower_first(|first| first.least = key.clone());
+            }
+            let Some(below) = children.get_mut(index) else {
+                return Changed { old: None, split: None };
+            };
             let added = value.sum();
             let changed = insert(Arc::make_mut(&mut below.node), key, value);
             below.sum += added;
@@ -262,38 +276,26 @@ fn insert<K: Ord + Clone, V: Clone + Summed>(
             let Some(right) = changed.split else { return changed };
             below.sum -= right.sum;
             children.insert(index + 1, right);
-            let right = split(children, at_end);
-            let split = right.map(|right| child(right[0].least.clone(), Node::Branch(right)));
+            let split = children.split(at_end).and_then(|right| child(Node::Branch(right)));
             Changed { old: changed.old, split }
         }
     }
 }
 
-fn child<K, V: Summed>(least: K, node: Node<K, V>) -> Child<K, V> {
-    Child { least, sum: node.sum(), node: Arc::new(node) }
-}
-
-/// Splits off the right part of items that are too many.
-fn split<T>(items: &mut Vec<T>, at_end: bool) -> Option<Vec<T>> {
-    if items.len() <= MAX_FANOUT {
-        return None;
-    }
-    let keep = if at_end { MAX_FANOUT } else { items.len() / 2 };
-    let mut right = Vec::with_capacity(MAX_FANOUT + 1);
-    right.extend(items.drain(keep..));
-    Some(right)
+fn child<K: Key, V: Summed>(node: Node<K, V>) -> Option<Child<K, V>> {
+    Some(Child { least: node.least()?.clone(), sum: node.sum(), node: Arc::new(node) })
 }
 
 /// Returns what the sum was before and is after the change.
-fn modify<Q: Ord + ?Sized, K: Borrow<Q> + Clone, V: Clone + Summed>(
+fn modify<K: Key, V: Clone + Summed>(
     node: &mut Node<K, V>,
-    key: &Q,
+    key: &K::Part,
     change: impl FnOnce(&mut V),
 ) -> Option<(V::Sum, V::Sum)> {
     match node {
         Node::Leaf(entries) => {
-            let index = entry_of(entries, key).ok()?;
-            let value = &mut entries[index].1;
+            let index = entries.find(key).ok()?;
+            let (_, value) = entries.get_mut(index)?;
             let before = value.sum();
             change(value);
             Some((before, value.sum()))
@@ -309,13 +311,10 @@ fn modify<Q: Ord + ?Sized, K: Borrow<Q> + Clone, V: Clone + Summed>(
     }
 }
 
-fn remove<Q: Ord + ?Sized, K: Borrow<Q> + Clone, V: Clone + Summed>(
-    node: &mut Node<K, V>,
-    key: &Q,
-) -> Option<V> {
+fn remove<K: Key, V: Clone + Summed>(node: &mut Node<K, V>, key: &K::Part) -> Option<V> {
     match node {
         Node::Leaf(entries) => {
-            let index = entry_of(entries, key).ok()?;
+            let index = entries.find(key).ok()?;
             Some(entries.remove(index).1)
         }
         Node::Branch(children) => {
@@ -332,7 +331,7 @@ fn remove<Q: Ord + ?Sized, K: Borrow<Q> + Clone, V: Clone + Summed>(
 }
 
 /// The entries of a range, in order.
-pub(super) struct Range<'m, K, V: Summed> {
+pub(super) struct Range<'m, K: Key, V: Summed> {
     /// From the root to a leaf: nodes, and the index of what comes next in each. In a branch that is the
     /// child after the one the walk is in.
     path: Vec<(&'m Node<K, V>, Next)>,
@@ -343,12 +342,9 @@ pub(super) struct Range<'m, K, V: Summed> {
 /// An index in the direction of the walk; `None` when the node has no more.
 type Next = Option<usize>;
 
-impl<'m, K: Ord, V: Summed> Range<'m, K, V> {
+impl<'m, K: Key, V: Summed> Range<'m, K, V> {
     /// Goes down to the first entry of the range.
-    fn seek<Q: Ord + ?Sized>(&mut self, root: &'m Node<K, V>, from: Bound<&Q>)
-    where
-        K: Borrow<Q>,
-    {
+    fn seek(&mut self, root: &'m Node<K, V>, from: Bound<&K::Part>) {
         let mut node = root;
         loop {
             match node {
@@ -369,16 +365,13 @@ impl<'m, K: Ord, V: Summed> Range<'m, K, V> {
         }
     }
 
-    fn first_entry<Q: Ord + ?Sized>(&self, entries: &[(K, V)], from: Bound<&Q>) -> Next
-    where
-        K: Borrow<Q>,
-    {
+    fn first_entry(&self, entries: &Items<(K, V)>, from: Bound<&K::Part>) -> Next {
         let (key, inclusive) = match from {
             Bound::Unbounded => return self.first(entries.len()),
             Bound::Included(key) => (key, true),
             Bound::Excluded(key) => (key, false),
         };
-        let found = entry_of(entries, key);
+        let found = entries.find(key);
         match self.direction {
             Direction::Forward => {
                 let index =
@@ -407,7 +400,9 @@ impl<'m, K: Ord, V: Summed> Range<'m, K, V> {
     }
 
     fn is_beyond(&self, key: &K) -> bool {
-        match (self.direction, &self.until) {
+        let key = key.borrow();
+        let until = self.until.as_ref().map(K::borrow);
+        match (self.direction, until) {
             (_, Bound::Unbounded) => false,
             (Direction::Forward, Bound::Included(end)) => key > end,
             (Direction::Forward, Bound::Excluded(end)) => key >= end,
@@ -417,7 +412,7 @@ impl<'m, K: Ord, V: Summed> Range<'m, K, V> {
     }
 }
 
-impl<'m, K: Ord, V: Summed> Iterator for Range<'m, K, V> {
+impl<'m, K: Key, V: Summed> Iterator for Range<'m, K, V> {
     type Item = (&'m K, &'m V);
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -472,7 +467,7 @@ mod tests {
     #[derive(Clone, Debug)]
     enum Step {
         Insert(u16, i64),
-        Ascending(u16),
+        Ascending(u16, u16),
         Modify(u16, i64),
         Remove(u16),
         RemoveMany(u16, u16),
@@ -483,7 +478,7 @@ mod tests {
         let key = 0u16..800;
         prop_oneof![
             6 => (key.clone(), -50i64..50).prop_map(|(key, value)| Step::Insert(key, value)),
-            1 => (1u16..200).prop_map(Step::Ascending),
+            1 => (key.clone(), 1u16..200).prop_map(|(from, count)| Step::Ascending(from, count)),
             2 => (key.clone(), -50i64..50).prop_map(|(key, value)| Step::Modify(key, value)),
             2 => key.clone().prop_map(Step::Remove),
             1 => (key.clone(), key).prop_map(|(start, end)| Step::RemoveMany(start, end)),
@@ -491,52 +486,99 @@ mod tests {
         ]
     }
 
-    fn apply(map: &mut OrderedMap<u16, i64>, model: &mut BTreeMap<u16, i64>, step: &Step) {
+    /// Keys of both kinds, made of numbers.
+    trait TestKey: Key + Ord {
+        fn of(number: u16) -> Self;
+    }
+
+    impl TestKey for Seq {
+        fn of(number: u16) -> Self {
+            number.into()
+        }
+    }
+
+    impl TestKey for Arc<[u8]> {
+        fn of(number: u16) -> Self {
+            // Of several lengths, and with prefixes of several lengths in common.
+            let digits = format!("{number:04}");
+            let (tens, ones) = digits.split_at(3);
+            format!("doc-{tens}{}", "-of-many".repeat(ones.parse().unwrap())).as_bytes().into()
+        }
+    }
+
+    fn apply<K: TestKey>(map: &mut OrderedMap<K, i64>, model: &mut BTreeMap<K, i64>, step: &Step) {
         match *step {
             Step::Insert(key, value) => {
-                assert_eq!(map.insert(key, value), model.insert(key, value))
+                let key = K::of(key);
+                assert_eq!(map.insert(key.clone(), value), model.insert(key, value))
             }
-            Step::Ascending(count) => {
-                let next = model.last_key_value().map_or(0, |(key, _)| key + 1);
-                for key in next..next.saturating_add(count) {
-                    assert_eq!(map.insert(key, 1), model.insert(key, 1));
+            Step::Ascending(from, count) => {
+                for key in from..from.saturating_add(count) {
+                    let key = K::of(key);
+                    assert_eq!(map.insert(key.clone(), 1), model.insert(key, 1));
                 }
             }
             Step::Modify(key, value) => {
-                let there = map.modify(&key, |old| *old = value);
-                assert_eq!(there, model.get_mut(&key).map(|old| *old = value).is_some());
+                let key = K::of(key);
+                let there = map.modify(key.borrow(), |old| *old = value);
+                assert_eq!(there, model.get_mut(key.borrow()).map(|old| *old = value).is_some());
             }
-            Step::Remove(key) => assert_eq!(map.remove(&key), model.remove(&key)),
+            Step::Remove(key) => remove_both(map, model, &K::of(key)),
             Step::RemoveMany(start, end) => {
-                for key in start..end {
-                    assert_eq!(map.remove(&key), model.remove(&key));
-                }
+                (start..end).for_each(|key| remove_both(map, model, &K::of(key)));
             }
             Step::Keep => {}
         }
     }
 
-    fn check(map: &OrderedMap<u16, i64>, model: &BTreeMap<u16, i64>, a: u16, b: u16) {
-        for key in [a, b] {
-            assert_eq!(map.get(&key), model.get(&key));
+    fn remove_both<K: TestKey>(
+        map: &mut OrderedMap<K, i64>,
+        model: &mut BTreeMap<K, i64>,
+        key: &K,
+    ) {
+        assert_eq!(map.remove(key.borrow()), model.remove(key.borrow()));
+    }
+
+    fn check<K: TestKey>(map: &OrderedMap<K, i64>, model: &BTreeMap<K, i64>, (a, b): (u16, u16)) {
+        let (a, b) = (K::of(a), K::of(b));
+        for key in [&a, &b] {
+            assert_eq!(map.get(key.borrow()), model.get(key.borrow()));
         }
-        let bounds = |key| [Bound::Included(key), Bound::Excluded(key), Bound::Unbounded];
-        for start in bounds(a.min(b)) {
-            for end in bounds(a.max(b)) {
-                if let (Bound::Excluded(start), Bound::Excluded(end)) = (start, end)
+        let bounds = |key: &K| {
+            [Bound::Included(key.clone()), Bound::Excluded(key.clone()), Bound::Unbounded]
+        };
+        for start in bounds((&a).min(&b)) {
+            for end in bounds((&a).max(&b)) {
+                if let (Bound::Excluded(start), Bound::Excluded(end)) = (&start, &end)
                     && start == end
                 {
                     continue;
                 }
-                let range = (start.as_ref(), end.as_ref());
-                let mut expected: Vec<_> = model.range((start, end)).collect();
+                let range = (start.as_ref().map(K::borrow), end.as_ref().map(K::borrow));
+                let mut expected: Vec<_> = model.range::<K::Part, _>(range).collect();
                 assert_eq!(map.sum(range), expected.iter().map(|(_, value)| **value).sum::<i64>());
-                let forth = map.range(range.0, end, Direction::Forward);
+                let forth = map.range(range.0, end.clone(), Direction::Forward);
                 assert!(forth.eq(expected.iter().copied()));
                 expected.reverse();
-                let back = map.range(range.1, start, Direction::Backward);
+                let back = map.range(range.1, start.clone(), Direction::Backward);
                 assert!(back.eq(expected.iter().copied()));
             }
+        }
+    }
+
+    fn behaves_as_a_map<K: TestKey>(steps: &[Step], probes: (u16, u16)) {
+        let mut map = OrderedMap::default();
+        let mut model = BTreeMap::new();
+        let mut kept = Vec::new();
+        for step in steps {
+            apply::<K>(&mut map, &mut model, step);
+            if matches!(step, Step::Keep) {
+                kept.push((map.clone(), model.clone()));
+            }
+        }
+        kept.push((map, model));
+        for (map, model) in kept {
+            check(&map, &model, probes);
         }
     }
 
@@ -545,19 +587,8 @@ mod tests {
         fn it_is_a_map_with_sums_and_its_clones_stay(
             steps in proptest::collection::vec(step(), 1..120), a in 0u16..1000, b in 0u16..1000,
         ) {
-            let mut map = OrderedMap::default();
-            let mut model = BTreeMap::new();
-            let mut kept = Vec::new();
-            for step in &steps {
-                apply(&mut map, &mut model, step);
-                if matches!(step, Step::Keep) {
-                    kept.push((map.clone(), model.clone()));
-                }
-            }
-            check(&map, &model, a, b);
-            for (map, model) in kept {
-                check(&map, &model, a, b);
-            }
+            behaves_as_a_map::<Seq>(&steps, (a, b));
+            behaves_as_a_map::<Arc<[u8]>>(&steps, (a, b));
         }
     }
 }
