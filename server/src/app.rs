@@ -36,6 +36,8 @@ pub struct App {
     address: OnceLock<SocketAddr>,
     started: Instant,
     stopping: watch::Sender<bool>,
+    /// Somebody has asked for the server to start anew.
+    restart: watch::Sender<bool>,
     metrics: Metrics,
     /// Counts the changes of the configuration.
     changes: watch::Sender<u64>,
@@ -65,6 +67,7 @@ impl App {
             address: OnceLock::new(),
             started: Instant::now(),
             stopping: watch::Sender::new(false),
+            restart: watch::Sender::new(false),
             metrics: Metrics::default(),
             changes: watch::Sender::new(0),
         };
@@ -220,6 +223,23 @@ impl App {
     /// Tells everything that waits to come to an end: the server stops.
     pub fn stop(&self) {
         self.stopping.send_replace(true);
+    }
+
+    /// Asks the server to end and start anew.
+    pub(crate) fn request_restart(&self) {
+        self.restart.send_replace(true);
+    }
+
+    /// Resolves when somebody asks for that.
+    pub(crate) async fn restart_requested(&self) {
+        let mut restart = self.restart.subscribe();
+        // As for `stopping`.
+        drop(restart.wait_for(|restart| *restart).await);
+    }
+
+    /// Whether somebody has.
+    pub(crate) fn is_to_restart(&self) -> bool {
+        *self.restart.borrow()
     }
 
     /// Resolves when the server stops. Whoever follows changes waits for this too.

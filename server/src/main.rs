@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use settee_server::cli::Cli;
-use settee_server::{logging, startup};
+use settee_server::startup::Ending;
+use settee_server::{logging, restart, startup};
 
 fn main() -> ExitCode {
     match run(Cli::parse()) {
@@ -27,11 +28,14 @@ fn run(cli: Cli) -> Result<ExitCode, Box<dyn Error>> {
     let cli = cli.with_environment()?;
     match &cli.command {
         Some(command) => Ok(command.run(&cli)),
-        None => serve(&cli).map(|()| ExitCode::SUCCESS),
+        None => match serve(&cli)? {
+            Ending::Stopped => Ok(ExitCode::SUCCESS),
+            Ending::Restart { port } => match restart::restart(port)? {},
+        },
     }
 }
 
-fn serve(cli: &Cli) -> Result<(), Box<dyn Error>> {
+fn serve(cli: &Cli) -> Result<Ending, Box<dyn Error>> {
     let config = startup::configuration(cli)?;
     let data_dir = startup::data_dir(cli, &config)?;
     logging::start(cli, &config)?;

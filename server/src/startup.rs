@@ -17,6 +17,7 @@ use crate::cli::Cli;
 use crate::config::{self, Config};
 use crate::descriptors::Budget;
 use crate::http::{Server, stream};
+use crate::restart;
 
 /// Where databases are kept unless told otherwise.
 const DEFAULT_DATA_DIR: &str = "data";
@@ -132,7 +133,19 @@ fn timed<T>(what: &str, step: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Listens, serves until a signal comes, then closes the databases.
+/// How a run of the server ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// For good.
+    Stopped,
+    /// To start anew, on this port if any would do.
+    Restart {
+        /// The port it listened on.
+        port: u16,
+    },
+}
+
+/// Listens, serves until a signal comes or an administrator asks for a restart, then closes the databases.
 ///
 /// # Errors
 ///
@@ -141,9 +154,13 @@ pub fn serve(
     config: Config,
     databases: Arc<Databases>,
     first_admin: Option<FirstAdmin>,
-) -> Result<(), Box<dyn Error>> {
+) -> Result<Ending, Box<dyn Error>> {
     let settings = config.settings();
-    let address = address(&settings.bind_address, settings.port)?;
+    let port = match settings.port {
+        0 => restart::port_before().unwrap_or(0),
+        port => port,
+    };
+    let address = address(&settings.bind_address, port)?;
     let budget = Budget::of_process(settings.max_dbs_open);
     if let Some(complaint) = budget.complaint(settings.max_dbs_open) {
         tracing::warn!("{complaint}");
@@ -164,14 +181,20 @@ pub fn serve(
         let metrics = settings.network.metrics.as_ref();
         let metrics = metrics.map(|(host, port)| self::address(host, *port)).transpose()?;
         let metrics = server.bind_metrics(metrics)?;
-        announce(app.address(), tls, metrics, first_admin.as_ref())?;
+        if let Err(error) = announce(app.address(), tls, metrics, first_admin.as_ref()) {
+            // Whoever started it may have read enough, and closed the pipe.
+            tracing::warn!(%error, "standard output can't be written to");
+        }
         let per_user = tokio::spawn(Arc::clone(app.per_user()).follow(Arc::clone(&app)));
         let events = Arc::clone(app.global_changes()).follow(Arc::clone(&app));
         let events = tokio::spawn(events);
         let replicator = tokio::spawn(Arc::clone(app.replicator()).run(Arc::clone(&app)));
         // Replications between this server and itself write their last checkpoints over HTTP.
         let ending = async {
-            signal().await;
+            tokio::select! {
+                () = signal() => {}
+                () = app.restart_requested() => tracing::info!("restarting: running requests may finish"),
+            }
             app.replicator().stop().await;
         };
         server.run(ending).await;
@@ -182,7 +205,10 @@ pub fn serve(
     })?;
     tracing::info!("closing the databases");
     timed("closing the databases", || databases.close())?;
-    Ok(())
+    Ok(match app.is_to_restart() {
+        true => Ending::Restart { port: app.address().port() },
+        false => Ending::Stopped,
+    })
 }
 
 fn address(host: &str, port: u16) -> Result<SocketAddr, Box<dyn Error>> {

@@ -127,7 +127,7 @@ const ENDPOINTS: &[(&str, &str, &str, Right, u16)] = &[
     ("GET", "/_node/_local/_system", "", ServerAdmin, 200),
     ("GET", "/_node/_local/_versions", "", ServerAdmin, 200),
     ("GET", "/_node/_local/_smoosh/status", "", ServerAdmin, ANY),
-    ("POST", "/_node/_local/_restart", "{}", ServerAdmin, ANY),
+    ("POST", "/_node/_local/_restart", "{}", ServerAdmin, 200),
     ("GET", "/_node/other", "", ServerAdmin, 404),
     ("GET", "/_reshard", "", ServerAdmin, 501),
     ("GET", "/_reshard/jobs", "", ServerAdmin, 501),
@@ -354,7 +354,12 @@ fn status_for(server: &Settee, method: &str, path: &str, headers: &Headers, body
         }
         None => path.to_owned(),
     };
-    server.connect().ask(method, &path, &headers, body).status
+    let mut connection = server.connect();
+    let status = connection.ask(method, &path, &headers, body).status;
+    if path.ends_with("/_restart") && status == 200 {
+        server.is_back(&mut connection);
+    }
+    status
 }
 
 #[test]

@@ -164,7 +164,7 @@ async fn limits(request: &mut Request, database: &Arc<Database>, first: &[u8]) -
         (b"_purged_infos_limit", Method::Put) => purge::put_limit(request, database).await,
         (b"_purged_infos_limit", _) => Err(Failure::method_not_allowed("GET,PUT")),
         (b"_auto_purge", Method::Get) => Ok(Reply::json(200, "{}")),
-        (b"_auto_purge", Method::Put) => Err(Failure::not_built("automatic purging is")),
+        (b"_auto_purge", Method::Put) => purge::put_automatic(request).await,
         _ => Err(Failure::method_not_allowed("GET,PUT")),
     }
 }

@@ -10,6 +10,7 @@ mod blocking;
 mod body;
 mod bulk;
 mod changes;
+mod cluster_setup;
 mod database;
 mod design;
 mod document;
@@ -134,9 +135,7 @@ async fn administration(request: &mut Request, first: &[u8], rest: &[&[u8]]) -> 
         (b"_active_tasks", [], _) => Err(Failure::method_not_allowed("GET,HEAD")),
         (b"_membership", [], Method::Get) => Ok(server::membership(request)),
         (b"_membership", [], _) => Err(Failure::method_not_allowed("GET")),
-        (b"_cluster_setup", [], Method::Get) => Ok(server::cluster_state()),
-        (b"_cluster_setup", [], Method::Post) => Err(Failure::not_built("cluster setup is")),
-        (b"_cluster_setup", [], _) => Err(Failure::method_not_allowed("GET,POST")),
+        (b"_cluster_setup", [], _) => cluster_setup::answer(request).await,
         (b"_node", [], _) => Err(Failure::bad_request("Incomplete path to _node request")),
         (b"_reshard", _, _) => Err(server::resharding_disabled()),
         (b"_scheduler", rest, _) => scheduler::answer(request, rest).await,

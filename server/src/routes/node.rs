@@ -12,6 +12,7 @@ use crate::config::{ConfigError, secrets};
 use crate::http::{Failure, Method, Outcome, Reply, ReplyBody, Request};
 use crate::metrics::process::Usage;
 use crate::metrics::{prometheus, stats};
+use crate::restart;
 
 /// The longest configuration value that is taken, in bytes.
 const MAX_VALUE_BYTES: usize = 64 << 10;
@@ -43,7 +44,11 @@ pub(super) async fn answer(request: &mut Request, name: &[u8], rest: &[&[u8]]) -
         ([b"_stats", path @ ..], _) => Ok(stats(request, path)),
         ([b"_prometheus"], _) => Ok(prometheus(&request.app)),
         ([b"_smoosh", b"status"], _) => Ok(smoosh(&request.app)),
-        ([b"_restart"], Method::Post) => Err(Failure::not_built("restarting over HTTP is")),
+        ([b"_restart"], Method::Post) if restart::IS_POSSIBLE => {
+            request.app.request_restart();
+            Ok(Reply::ok(200))
+        }
+        ([b"_restart"], Method::Post) => Err(Failure::not_built("restarting on this system is")),
         ([b"_restart"], _) => Err(Failure::method_not_allowed("POST")),
         _ => Err(Failure::not_found("missing")),
     }
@@ -217,7 +222,8 @@ async fn set(request: &Request, section: String, key: String, value: Option<Stri
     Ok(Reply::value(200, &json!(previous)))
 }
 
-fn failure(error: ConfigError) -> Failure {
+/// How a refused change of the configuration is answered.
+pub(super) fn failure(error: ConfigError) -> Failure {
     match error {
         ConfigError::SectionReadOnly => Failure::forbidden(error.to_string()),
         ConfigError::KeyReadOnly => Failure::new(

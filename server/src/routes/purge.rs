@@ -77,3 +77,43 @@ pub(crate) async fn put_limit(request: &mut Request, database: &Arc<Database>) -
     blocking::run(move || database.set_purged_infos_limit(limit)).await?;
     Ok(Reply::ok(200))
 }
+
+/// Units of time in which a document may be said to live on after its deletion; a plural is as good.
+const TTL_UNITS: [&str; 7] = ["sec", "min", "hour", "day", "week", "month", "year"];
+
+/// PUT `/{db}/_auto_purge`: that deleted documents are kept for ever, which they are.
+pub(crate) async fn put_automatic(request: &mut Request) -> Outcome {
+    request.require_json_type()?;
+    let members = body::object(&request.body.bytes().await?)
+        .map_err(|_| Failure::bad_request("malformed auto purge body"))?;
+    if members.iter().any(|(name, _)| name != "deleted_document_ttl") {
+        return Err(Failure::bad_request("invalid auto purge property"));
+    }
+    let Some(ttl) = members.get("deleted_document_ttl") else { return Ok(Reply::ok(201)) };
+    match ttl.as_str() {
+        Some("infinity") => Ok(Reply::ok(201)),
+        Some(text) if is_ttl(text) => Err(Failure::not_built("purging by age is")),
+        _ => Err(Failure::bad_request("deleted_document_ttl must be a valid string")),
+    }
+}
+
+/// `30_days`
+fn is_ttl(text: &str) -> bool {
+    text.split_once('_').is_some_and(|(number, unit)| {
+        let unit = unit.strip_suffix('s').unwrap_or(unit);
+        number.parse::<u32>().is_ok() && TTL_UNITS.contains(&unit)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_ttl;
+
+    #[test]
+    fn times_to_live() {
+        assert!(["30_days", "1_day", "1000_sec", "24_hours"].into_iter().all(is_ttl));
+        assert!(
+            !["", "30", "_days", "-1_days", "30_fortnights", "30_days_"].into_iter().any(is_ttl)
+        );
+    }
+}

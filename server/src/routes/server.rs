@@ -226,11 +226,6 @@ pub(super) fn membership(request: &Request) -> Reply {
     Reply::value(200, &json!({"all_nodes": nodes, "cluster_nodes": nodes}))
 }
 
-/// GET `/_cluster_setup`.
-pub(super) fn cluster_state() -> Reply {
-    Reply::value(200, &json!({"state": "single_node_enabled"}))
-}
-
 /// `/_reshard…`: one node has nothing to move.
 pub(super) fn resharding_disabled() -> Failure {
     let reason = "this feature is not yet implemented";

@@ -218,3 +218,70 @@ fn the_first_starts_administrator_can_be_replaced_and_never_be_the_last_to_go() 
     assert_eq!(server.said().len(), 1, "nobody is made: {:?}", server.said());
     ask(&server, &anna, "GET", "/_all_dbs", "").expect(200);
 }
+
+#[cfg(unix)]
+#[test]
+fn a_restart_forgets_what_was_not_written_down_and_keeps_the_rest() {
+    let server = Settee::start();
+    server.ask("PUT", "/db", "").expect(201);
+    server.ask("PUT", "/db/a", "{}").expect(201);
+    let authorization = support::admin_header();
+    let passing = [("Authorization", &*authorization), ("X-Couch-Persist", "false")];
+    let size = option("couchdb/max_document_size");
+    server.connect().ask("PUT", &size, &passing, "\"1234\"").expect(200);
+    server.ask("PUT", &option("log/level"), "\"warning\"").expect(200);
+    server.ask("GET", "/_node/_local/_restart", "").expect(405);
+    let mut connection = server.connect();
+    connection.ask("POST", "/_node/_local/_restart", &passing[..1], "").expect(200);
+    server.is_back(&mut connection);
+    let size = server.ask("GET", &size, "").expect(200).json();
+    assert_ne!(size, "1234");
+    server.ask("GET", "/db/a", "").expect(200);
+    assert_eq!(server.ask("GET", &option("log/level"), "").expect(200).json(), "warning");
+}
+
+#[test]
+fn set_up_as_installers_do() {
+    let mut server = Settee::start_with(
+        FAST,
+        vec![("COUCHDB_USER", "admin"), ("COUCHDB_PASSWORD", "secret")],
+        &[],
+    );
+    let set_up = |server: &Settee, body: &str| server.ask("POST", "/_cluster_setup", body);
+    let refused = |server: &Settee, body: &str| -> String {
+        let answer = set_up(server, body).expect(400).json();
+        assert_eq!(answer["error"], "bad_request");
+        answer["reason"].as_str().unwrap().to_owned()
+    };
+    server.ask_as_nobody("GET", "/_cluster_setup", "").expect(401);
+    server.ask("DELETE", "/_cluster_setup", "").expect(405);
+    let state = server.ask("GET", "/_cluster_setup", "").expect(200).json();
+    assert_eq!(state["state"], "single_node_enabled");
+
+    assert_eq!(refused(&server, "[]"), "Missing JSON body'");
+    assert_eq!(refused(&server, "{}"), "Invalid Action'");
+    assert_eq!(refused(&server, r#"{"action":"add_node","host":"a"}"#), "Cluster is not enabled.");
+    assert_eq!(refused(&server, r#"{"action":"finish_cluster"}"#), "Cluster is already finished");
+    refused(&server, r#"{"action":"enable_cluster","node_count":3}"#);
+    refused(&server, r#"{"action":"enable_single_node","ensure_dbs_exist":7}"#);
+    refused(&server, r#"{"action":"enable_single_node","username":"anna"}"#);
+    refused(&server, r#"{"action":"enable_single_node","port":"many"}"#);
+    let finish = r#"{"action":"finish_cluster","ensure_dbs_exist":["_users","_global_changes"]}"#;
+    set_up(&server, finish).expect(201);
+    server.ask("GET", "/_global_changes", "").expect(200);
+    assert_eq!(refused(&server, finish), "Cluster is already finished");
+
+    let enable = r#"{"action":"enable_single_node","username":"anna","password":"relax",
+        "bind_address":"127.0.0.1","port":5999}"#;
+    set_up(&server, enable).expect(201);
+    let anna = basic("anna", "relax");
+    let ask = |server: &Settee, path: &str| {
+        server.connect().ask("GET", path, &[("Authorization", &anna)], "").expect(200).json()
+    };
+    assert_eq!(ask(&server, &option("chttpd/port")), "5999");
+    let ini = fs::read_to_string(server.data_dir().join("local.ini")).unwrap();
+    assert!(ini.contains("anna = -pbkdf2") && !ini.contains("relax"), "{ini}");
+    // The command line has another port to offer, and it has the say.
+    server.restart();
+    assert_eq!(ask(&server, "/_session")["userCtx"]["name"], "anna");
+}

@@ -190,6 +190,16 @@ impl Settee {
         self.launch();
     }
 
+    /// Waits until it is there again, after it was asked on this connection to restart by itself.
+    pub(crate) fn is_back(&self, asked: &mut Connection) {
+        let started = Instant::now();
+        // It stops to listen before it closes its connections.
+        while !asked.is_closed() || Connection::try_open(&self.address).is_err() {
+            assert!(started.elapsed() < PATIENCE, "it did not come back:\n{}", self.log());
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// A new connection.
     pub(crate) fn connect(&self) -> Connection {
         Connection::open(&self.address)
