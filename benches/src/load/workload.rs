@@ -202,12 +202,15 @@ async fn get(target: &Target, plan: &Plan) -> Outcome<()> {
     // By turns, so that a change in the machine's mood meets both.
     let (mut ours, mut bares) = (0.0, 0.0);
     const TURNS: u32 = 3;
+    // The server works in its own turns only.
+    let meter = Meter::start(plan.server_pid);
     for _ in 0..TURNS {
         bares += hammer(&bare, plan.clients, plan.duration / TURNS, ask).await? / f64::from(TURNS);
         ours += hammer(target, plan.clients, plan.duration / TURNS, ask).await? / f64::from(TURNS);
     }
     report("bare hyper, same bytes, many connections", bares, "answers/s");
     report("GET document, many connections", ours, "documents/s");
+    meter.report_processor("GET document", ours * plan.duration.as_secs_f64());
     report("GET as a share of bare hyper", ours / bares * 100.0, "%");
     client.ok("DELETE", "/load-get", b"").await?;
     Ok(())

@@ -81,11 +81,11 @@ pub struct Settings {
     /// `[chttpd] server_header_versions`.
     pub server_header_versions: bool,
     /// `[chttpd] x_forwarded_host`: the header naming the host the client used.
-    pub x_forwarded_host: String,
+    pub x_forwarded_host: HeaderName,
     /// `[chttpd] x_forwarded_proto`.
-    pub x_forwarded_proto: String,
+    pub x_forwarded_proto: HeaderName,
     /// `[chttpd] x_forwarded_ssl`.
-    pub x_forwarded_ssl: String,
+    pub x_forwarded_ssl: HeaderName,
     /// `[chttpd] WWW-Authenticate`: the challenge sent with 401.
     pub www_authenticate: Option<String>,
     /// `[chttpd_auth] secret`: what cookies are signed with.
@@ -412,12 +412,10 @@ impl<'l> Options<'l> {
         }
     }
 
-    pub(super) fn header_name(&self, key: &str) -> Result<String, ConfigError> {
+    pub(super) fn header_name(&self, key: &str) -> Result<HeaderName, ConfigError> {
         let name = self.find(key).unwrap_or_default();
-        match HeaderName::from_bytes(name.as_bytes()) {
-            Ok(name) => Ok(name.as_str().to_owned()),
-            Err(_) => Err(self.wrong(key, name, "not the name of a header")),
-        }
+        HeaderName::from_bytes(name.as_bytes())
+            .map_err(|_| self.wrong(key, name, "not the name of a header"))
     }
 
     /// A list separated by commas.

@@ -20,10 +20,6 @@ use super::tls::{self, Tls};
 use crate::app::App;
 use crate::metrics::Present;
 
-/// How long a connection may be idle and then send a request's head. As CouchDB, which closes idle
-/// connections after five minutes.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
-
 /// Bytes of a request's head, at most; a body is read in pieces no longer than this.
 const MAX_BUFFER_BYTES: usize = 256 << 10;
 
@@ -111,8 +107,8 @@ async fn serve_http1(
 ) -> hyper::Result<()> {
     // Not `pipeline_flush`: with it hyper takes in all of a streamed body, however slow the client.
     let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(IDLE_TIMEOUT)
+        // `Guarded` has the patience.
+        .header_read_timeout(None)
         .max_buf_size(MAX_BUFFER_BYTES)
         .max_headers(MAX_HEADERS)
         .serve_connection(TokioIo::new(stream), service(&app, &peer, None))

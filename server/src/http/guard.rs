@@ -1,8 +1,10 @@
-//! Patience with slow clients: a connection that takes too long over a request's head, or doesn't take
-//! what it is sent, is given up.
+//! Patience with slow clients: a connection that takes too long over a request's head, doesn't take what it is
+//! sent, or has had nothing to say for long, is given up.
 //!
-//! hyper bounds how long a connection may be idle *and* then send a head; an idle connection is cheap and
-//! may stay for minutes, but one that has begun a request and dribbles it holds a place that others want.
+//! hyper could bound how long a connection may be idle *and* then send a head; an idle connection is cheap and
+//! may stay for minutes, but one that has begun a request and dribbles it holds a place that others want. Also,
+//! hyper's timer is made, registered and taken back for every request. Here one timer serves a connection for
+//! all its life: it may ring too early, and then is set anew.
 
 use std::io;
 use std::pin::Pin;
@@ -22,11 +24,16 @@ pub(super) struct Patience {
     pub(super) head: Duration,
     /// Until it takes something of what waits for it.
     pub(super) write: Duration,
+    /// Between an answer and the next request. CouchDB closes idle connections after five minutes.
+    pub(super) idle: Duration,
 }
 
 /// The patience that clients meet.
-pub(super) const PATIENCE: Patience =
-    Patience { head: Duration::from_secs(30), write: Duration::from_secs(300) };
+pub(super) const PATIENCE: Patience = Patience {
+    head: Duration::from_secs(30),
+    write: Duration::from_secs(300),
+    idle: Duration::from_secs(300),
+};
 
 /// What a connection does at the moment, as those know who serve it.
 #[derive(Debug, Default)]
@@ -57,13 +64,25 @@ impl Drop for Running {
     }
 }
 
+/// What a client owes, and until when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Owed {
+    /// Nothing: its request is being answered.
+    Nothing,
+    /// Another request, if it likes.
+    Request(Instant),
+    /// The rest of a head; by when, is set when it first has to be waited for.
+    Head(Option<Instant>),
+}
+
 /// A stream whose slow client is given up.
 pub(super) struct Guarded<S> {
     stream: S,
     activity: Arc<Activity>,
     patience: Patience,
-    /// Runs while a head is being read.
-    head: Option<Pin<Box<Sleep>>>,
+    owed: Owed,
+    /// Rings when what is owed is due, or earlier.
+    due: Option<Pin<Box<Sleep>>>,
     /// Runs while the client takes nothing.
     stalled: Option<Pin<Box<Sleep>>>,
 }
@@ -71,20 +90,55 @@ pub(super) struct Guarded<S> {
 impl<S> Guarded<S> {
     /// Guards a new connection.
     pub(super) fn new(stream: S, activity: Arc<Activity>, patience: Patience) -> Self {
-        Self { stream, activity, patience, head: None, stalled: None }
+        Self { stream, activity, patience, owed: Owed::Nothing, due: None, stalled: None }
     }
-}
 
-/// Fails when the time set by `timer` is over; `None` sets it.
-fn poll_timer(
-    timer: &mut Option<Pin<Box<Sleep>>>,
-    patience: Duration,
-    context: &mut Context<'_>,
-) -> Poll<io::Result<()>> {
-    let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
-    match timer.as_mut().poll(context) {
-        Poll::Pending => Poll::Pending,
-        Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+    /// Takes note of bytes that came; fails if they are part of a head and came too late.
+    fn received(&mut self) -> io::Result<()> {
+        match self.owed {
+            Owed::Head(Some(until)) if until <= Instant::now() => {
+                Err(io::ErrorKind::TimedOut.into())
+            }
+            Owed::Head(_) => Ok(()),
+            _ => {
+                self.owed = Owed::Head(None);
+                Ok(())
+            }
+        }
+    }
+
+    /// Until when to wait for what is owed now that there is nothing to be read.
+    fn deadline(&mut self) -> Instant {
+        match self.owed {
+            Owed::Request(until) | Owed::Head(Some(until)) => until,
+            Owed::Head(None) => {
+                let until = Instant::now() + self.patience.head;
+                self.owed = Owed::Head(Some(until));
+                until
+            }
+            Owed::Nothing => {
+                let until = Instant::now() + self.patience.idle;
+                self.owed = Owed::Request(until);
+                until
+            }
+        }
+    }
+
+    /// Ready when what is owed is due.
+    fn poll_due(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let until = self.deadline();
+        let due = self.due.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
+        if due.deadline() > until {
+            due.as_mut().reset(until);
+        }
+        while due.as_mut().poll(context).is_ready() {
+            if due.deadline() >= until {
+                return Poll::Ready(());
+            }
+            // It was set for something that has come meanwhile.
+            due.as_mut().reset(until);
+        }
+        Poll::Pending
     }
 }
 
@@ -95,27 +149,34 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if !this.activity.is_idle() {
-            this.head = None;
+        let is_idle = this.activity.is_idle();
+        if !is_idle {
+            this.owed = Owed::Nothing;
         }
         let before = buffer.filled().len();
         match Pin::new(&mut this.stream).poll_read(context, buffer) {
-            Poll::Ready(Ok(())) if buffer.filled().len() > before && this.activity.is_idle() => {
-                // The first bytes of a head start the clock; the next ones don't set it back.
-                let head = this
-                    .head
-                    .get_or_insert_with(|| Box::pin(tokio::time::sleep(this.patience.head)));
-                match head.deadline() <= Instant::now() {
-                    true => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
-                    false => Poll::Ready(Ok(())),
-                }
+            Poll::Ready(Ok(())) if is_idle && buffer.filled().len() > before => {
+                Poll::Ready(this.received())
             }
-            Poll::Pending if this.head.is_some() => {
-                poll_timer(&mut this.head, this.patience.head, context)
-            }
+            Poll::Pending if is_idle => match (this.poll_due(context), this.owed) {
+                (Poll::Pending, _) => Poll::Pending,
+                // As if the client had closed an idle connection itself.
+                (Poll::Ready(()), Owed::Request(_)) => Poll::Ready(Ok(())),
+                (Poll::Ready(()), _) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            },
             result => result,
         }
     }
+}
+
+/// Fails when the time that a client may take to accept something is over; `None` begins it.
+fn poll_stalled(
+    timer: &mut Option<Pin<Box<Sleep>>>,
+    patience: Duration,
+    context: &mut Context<'_>,
+) -> Poll<io::Error> {
+    let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
+    timer.as_mut().poll(context).map(|()| io::ErrorKind::TimedOut.into())
 }
 
 impl<S: AsyncWrite + Unpin> Guarded<S> {
@@ -125,10 +186,7 @@ impl<S: AsyncWrite + Unpin> Guarded<S> {
         output: impl FnOnce(Pin<&mut S>, &mut Context<'_>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         match output(Pin::new(&mut self.stream), context) {
-            Poll::Pending => match poll_timer(&mut self.stalled, self.patience.write, context) {
-                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-                _ => Poll::Pending,
-            },
+            Poll::Pending => poll_stalled(&mut self.stalled, self.patience.write, context).map(Err),
             ready => {
                 self.stalled = None;
                 ready
@@ -180,7 +238,7 @@ mod tests {
     fn guarded() -> (DuplexStream, Guarded<DuplexStream>, Arc<Activity>) {
         let (client, server) = duplex(64);
         let activity = Arc::new(Activity::default());
-        let patience = Patience { head: SHORT, write: SHORT };
+        let patience = Patience { head: SHORT, write: SHORT, idle: 8 * SHORT };
         (client, Guarded::new(server, Arc::clone(&activity), patience), activity)
     }
 
@@ -228,5 +286,23 @@ mod tests {
         let error = server.write_all(&[7; 1000]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         client.read_exact(&mut byte).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_idle_connection_ends_as_if_its_client_had_closed_it() {
+        let (mut client, mut server, activity) = guarded();
+        let mut byte = [0];
+        // The time between two requests counts from the end of the first.
+        for _ in 0..3 {
+            let wait = tokio::time::timeout(6 * SHORT, server.read(&mut byte));
+            assert!(wait.await.is_err());
+            client.write_all(b"x").await.unwrap();
+            assert_eq!(server.read(&mut byte).await.unwrap(), 1);
+            let running = activity.begin();
+            let meanwhile = tokio::time::timeout(PAUSE, server.read(&mut byte));
+            assert!(meanwhile.await.is_err());
+            drop(running);
+        }
+        assert_eq!(server.read(&mut byte).await.unwrap(), 0);
     }
 }

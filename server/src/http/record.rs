@@ -28,7 +28,7 @@ pub(super) struct Record {
     started: Instant,
     complete: bool,
     /// What is said of a request while it is being answered.
-    _present: Vec<Present>,
+    _present: (Present, Option<Present>),
     _running: Running,
 }
 
@@ -41,8 +41,7 @@ impl Record {
         running: Running,
     ) -> Self {
         let metrics = request.app.metrics();
-        let mut present = vec![metrics.running.enter()];
-        count_by_path(request, metrics, &mut present);
+        let present = (metrics.running.enter(), count_by_path(request, metrics));
         Self {
             app: Arc::clone(&request.app),
             line: logging::AccessLine::of(request, method),
@@ -68,13 +67,12 @@ impl Record {
 }
 
 /// Counts what is known by its path.
-fn count_by_path(request: &Request, metrics: &Metrics, present: &mut Vec<Present>) {
+fn count_by_path(request: &Request, metrics: &Metrics) -> Option<Present> {
     let path = request.uri.path();
-    if path.ends_with("/_changes") {
-        present.push(metrics.changes_feeds.enter());
-    } else if path.ends_with("/_bulk_docs") {
+    if path.ends_with("/_bulk_docs") {
         metrics.bulk_requests.add();
     }
+    path.ends_with("/_changes").then(|| metrics.changes_feeds.enter())
 }
 
 impl Drop for Record {

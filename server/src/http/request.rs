@@ -125,8 +125,8 @@ impl Request {
     pub(crate) fn is_secure(&self) -> bool {
         let settings = self.app.settings();
         self.tls
-            || self.header(&*settings.x_forwarded_ssl) == Some("on")
-            || self.header(&*settings.x_forwarded_proto) == Some("https")
+            || self.header(&settings.x_forwarded_ssl) == Some("on")
+            || self.header(&settings.x_forwarded_proto) == Some("https")
     }
 
     /// The scheme and host the client used, such as `http://127.0.0.1:5984`.
@@ -141,7 +141,7 @@ impl Request {
     /// The host the client used, with its port, if any; empty when it names none.
     pub(crate) fn host(&self) -> &str {
         let settings = self.app.settings();
-        let host = self.header(&*settings.x_forwarded_host).or_else(|| self.header(HOST));
+        let host = self.header(&settings.x_forwarded_host).or_else(|| self.header(HOST));
         host.unwrap_or_default()
     }
 }
