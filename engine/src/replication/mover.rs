@@ -33,7 +33,8 @@ const STREAM_KIB: usize = 1024;
 const MAX_DOCUMENTS: usize = 1000;
 /// Most documents with attachments under way at the same time, for one batch.
 const MAX_STREAMS: usize = 8;
-/// What a document is taken for as long as none has been seen, in bytes.
+/// What a document is taken for as long as none has been seen, in bytes. Until then no two requests for
+/// documents are under way.
 const ASSUMED_BYTES: usize = 2 * 1024;
 /// The wait before a document is tried again; it doubles.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
@@ -51,7 +52,7 @@ pub(super) struct Mover {
     target: Arc<Peer>,
     progress: Arc<Progress>,
     budget: Semaphore,
-    /// Mean size of documents of late, in bytes.
+    /// Mean size of documents of late, in bytes; 0 as long as it is not known.
     mean: AtomicUsize,
     streams: usize,
     retries: u32,
@@ -76,7 +77,7 @@ impl Mover {
             target,
             progress,
             budget: Semaphore::new(BUDGET_KIB),
-            mean: AtomicUsize::new(ASSUMED_BYTES),
+            mean: AtomicUsize::new(0),
             streams: connections.clamp(1, MAX_STREAMS),
             retries,
         }
@@ -112,7 +113,13 @@ impl Mover {
     /// Moves many at once; returns those that have to be moved one by one.
     async fn many(&self, mut wanted: &[Wanted]) -> Result<Vec<Wanted>> {
         let mut singly = Vec::new();
-        while !wanted.is_empty() {
+        while let Some(first) = wanted.first() {
+            if self.mean() > CHUNK_BYTES && !self.source.is_local() {
+                // It would be read in vain, for its answer would be too long.
+                singly.push(first.clone());
+                wanted = wanted.get(1..).unwrap_or_default();
+                continue;
+            }
             let (count, _permit) = self.reserve(wanted.len()).await?;
             let fetched = self.source.fetch(wanted, count, !self.target.is_local()).await?;
             let rest = wanted.get(fetched.taken..).unwrap_or_default();
@@ -126,11 +133,11 @@ impl Mover {
     }
 
     async fn write(&self, fetched: Fetched, singly: &mut Vec<Wanted>) -> Result<()> {
-        let Fetched { parcels, singly: more, attempted, .. } = fetched;
+        let Fetched { parcels, singly: more, attempted, mean_at_least, .. } = fetched;
         singly.extend(more);
         let count = parcels.len();
         let bytes: usize = parcels.iter().map(|parcel| parcel.bytes()).sum();
-        self.learn(count, bytes);
+        self.learn(mean_at_least.max(bytes.checked_div(count).unwrap_or(0)));
         self.progress.add(&Stats {
             docs_read: count as u64,
             bulk_get_docs: count as u64,
@@ -193,7 +200,7 @@ impl Mover {
     }
 
     async fn try_single(&self, wanted: &Wanted) -> Result<Single> {
-        let _permit = self.acquire(STREAM_KIB).await?;
+        let _permit = self.acquire(STREAM_KIB.max(self.mean() * COPIES / 1024)).await?;
         let mut items = self.source.fetch_single(wanted).await?;
         let mut single = Single::Done;
         while let Some(item) = items.next().await {
@@ -204,6 +211,7 @@ impl Mover {
                     continue;
                 }
             };
+            self.learn(attached.bytes());
             let written = self.target.write_attached(attached).await?;
             if !written.without_stubs.is_empty() {
                 return Ok(Single::WithoutStubs);
@@ -220,10 +228,16 @@ impl Mover {
 
     /// Memory for the next documents, `most` at the most, and for how many it is.
     async fn reserve(&self, most: usize) -> Result<(usize, SemaphorePermit<'_>)> {
-        let mean = self.mean.load(Ordering::Relaxed).max(1);
-        let count = (CHUNK_BYTES / mean).clamp(1, MAX_DOCUMENTS).min(most);
-        let permit = self.acquire(count * mean * COPIES / 1024).await?;
-        Ok((count, permit))
+        let count_of = |mean: usize| (CHUNK_BYTES / mean).clamp(1, MAX_DOCUMENTS).min(most);
+        let permit = match self.mean() {
+            0 => self.acquire(BUDGET_KIB).await?,
+            mean => self.acquire(count_of(mean) * mean * COPIES / 1024).await?,
+        };
+        match self.mean() {
+            0 => Ok((count_of(ASSUMED_BYTES), permit)),
+            // It may have become known while this waited.
+            mean => Ok((count_of(mean), permit)),
+        }
     }
 
     async fn acquire(&self, kib: usize) -> Result<SemaphorePermit<'_>> {
@@ -232,12 +246,19 @@ impl Mover {
         permit.map_err(|error| ReplicationError::Internal(error.to_string()))
     }
 
-    fn learn(&self, documents: usize, bytes: usize) {
-        let Some(mean) = bytes.checked_div(documents) else { return };
-        let before = self.mean.load(Ordering::Relaxed);
+    fn mean(&self) -> usize {
+        self.mean.load(Ordering::Relaxed)
+    }
+
+    /// Takes note of the size of documents; 0 if nothing was learnt of it.
+    fn learn(&self, size: usize) {
+        if size == 0 {
+            return;
+        }
+        let before = self.mean();
         // Larger ones count at once, smaller ones by and by.
-        let after = if mean > before { mean } else { (before * 3 + mean) / 4 };
-        self.mean.store(after, Ordering::Relaxed);
+        let after = if size > before { size } else { (before * 3 + size) / 4 };
+        self.mean.store(after.max(1), Ordering::Relaxed);
     }
 }
 

@@ -1,7 +1,10 @@
 //! Documents whose attachments follow as a stream, never whole in memory.
 
 use bytes::Bytes;
-use tokio::{sync::mpsc, task::JoinHandle};
+use tokio::{
+    sync::{OwnedSemaphorePermit, mpsc},
+    task::JoinHandle,
+};
 
 use super::{Key, Result};
 use crate::{
@@ -51,6 +54,8 @@ pub(in crate::replication) struct Attached {
     pub(super) parts: Vec<Part>,
     /// Their bytes, one attachment after the other.
     pub(super) data: mpsc::Receiver<Result<Bytes>>,
+    /// The place that a large document takes, until it is written.
+    pub(super) _place: Option<OwnedSemaphorePermit>,
 }
 
 /// An attachment that follows.
@@ -91,6 +96,11 @@ fn part_of(name: &[u8], attachment: &[u8]) -> std::result::Result<Part, String> 
 }
 
 impl Attached {
+    /// Bytes of the document itself.
+    pub(in crate::replication) fn bytes(&self) -> usize {
+        self.json.len()
+    }
+
     /// The next bytes of the attachments.
     pub(super) async fn piece(&mut self) -> Option<Result<Bytes>> {
         self.data.recv().await

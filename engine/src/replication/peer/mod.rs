@@ -114,6 +114,8 @@ pub(super) struct Fetched {
     pub(super) taken: usize,
     /// How many were asked for at once.
     pub(super) attempted: usize,
+    /// They turned out to be no smaller than this, on the average, in bytes.
+    pub(super) mean_at_least: usize,
 }
 
 /// What became of parcels.

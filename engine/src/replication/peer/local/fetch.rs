@@ -144,6 +144,7 @@ fn stream(
             json: json.into(),
             parts: following.iter().map(part).collect(),
             data,
+            _place: None,
         };
         if items.blocking_send(Ok(AttachedItem::Document(attached))).is_err() {
             return Ok(());

@@ -13,12 +13,14 @@ use crate::{
     replication::{
         error::ReplicationError,
         http::Call,
-        peer::{Fetched, Parcel, Result, Wanted},
+        peer::{CHUNK_BYTES, Fetched, Parcel, Result, Wanted},
     },
 };
 
-/// Longest answer, in bytes; if it is longer, half as many are asked for, and one by itself.
-const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
+/// Longest answer, in bytes; if it is longer, fewer are asked for, and one by itself.
+const MAX_ANSWER_BYTES: usize = 2 * CHUNK_BYTES;
+/// After an answer that is too long, one part in so many is asked for.
+const FEWER: usize = 4;
 /// How long a source that refused such requests is not asked again.
 const REST: Duration = Duration::from_secs(37);
 
@@ -52,6 +54,7 @@ impl RemotePeer {
         count: usize,
     ) -> Result<Fetched> {
         let mut count = count.min(wanted.len());
+        let mut mean_at_least = 0;
         loop {
             let asked = wanted.get(..count).unwrap_or(wanted);
             if !self.bulk.is_available() {
@@ -62,15 +65,22 @@ impl RemotePeer {
                 .param("latest", "true")
                 .param("attachments", "false");
             match self.remote.call(&call, MAX_ANSWER_BYTES).await {
-                Ok((StatusCode::OK, body)) => return self.sort(asked, &body),
+                Ok((StatusCode::OK, body)) => {
+                    return Ok(Fetched { mean_at_least, ..self.sort(asked, &body)? });
+                }
                 // The server does not have it, or not for these.
                 Ok((_, _)) => {
                     self.bulk.failed();
                     return Ok(one_by_one(asked));
                 }
-                Err(ReplicationError::BadAnswer { .. }) if count > 1 => count = count.div_ceil(2),
+                Err(ReplicationError::BadAnswer { .. }) if count > 1 => {
+                    mean_at_least = MAX_ANSWER_BYTES / count;
+                    count = count.div_ceil(FEWER);
+                }
                 // Large, or with large attachments.
-                Err(ReplicationError::BadAnswer { .. }) => return Ok(one_by_one(asked)),
+                Err(ReplicationError::BadAnswer { .. }) => {
+                    return Ok(Fetched { mean_at_least: MAX_ANSWER_BYTES, ..one_by_one(asked) });
+                }
                 Err(ReplicationError::Http { .. }) => {
                     self.bulk.failed();
                     return Ok(one_by_one(asked));

@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
+use tokio::sync::Semaphore;
 
 use super::{Change, Key, Log, Opened, Result, Wanted};
 use crate::{
@@ -41,6 +42,8 @@ const MEDIUM_ANSWER_BYTES: usize = 16 * 1024 * 1024;
 pub(in crate::replication) struct RemotePeer {
     remote: Arc<Remote>,
     bulk: fetch::BulkGet,
+    /// Room for one large document.
+    large: Arc<Semaphore>,
 }
 
 impl RemotePeer {
@@ -52,7 +55,7 @@ impl RemotePeer {
     ) -> Result<Self> {
         let remote = Remote::new(side, endpoint, replication, &context.clients)?;
         let bulk = fetch::BulkGet::new(replication.use_bulk_get);
-        Ok(RemotePeer { remote: Arc::new(remote), bulk })
+        Ok(RemotePeer { remote: Arc::new(remote), bulk, large: Arc::new(Semaphore::new(1)) })
     }
 
     fn refused(&self, status: StatusCode) -> Option<ReplicationError> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{StatusCode, header::CONTENT_TYPE};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::{RemotePeer, write_revs};
 use crate::{
@@ -24,6 +24,8 @@ use crate::{
 
 /// Longest document (without attachments that follow), in bytes.
 const MAX_DOCUMENT_BYTES: usize = 64 * 1024 * 1024;
+/// A document that is longer has to wait until no other such one is under way, in bytes.
+const LARGE_BYTES: usize = 1024 * 1024;
 /// Longest answer that is JSON as a whole, in bytes.
 const MAX_JSON_BYTES: usize = 64 * 1024 * 1024;
 /// Longest list of known ancestors in a URL, in bytes. Leaving some out means sending more.
@@ -38,14 +40,55 @@ impl RemotePeer {
         wanted: &Wanted,
     ) -> Result<AttachedItems> {
         let (remote, wanted) = (Arc::clone(&self.remote), wanted.clone());
+        let room = Room(Arc::clone(&self.large));
         let (sender, items) = mpsc::channel(1);
         let reader = tokio::spawn(async move {
-            if let Err(error) = read(&remote, &wanted, &sender).await {
+            if let Err(error) = read(&remote, &room, &wanted, &sender).await {
                 // Who does not listen any more does not need the error either.
                 let _ = sender.send(Err(error)).await;
             }
         });
         Ok(AttachedItems { items, reader })
+    }
+}
+
+/// Room for one large document.
+struct Room(Arc<Semaphore>);
+
+impl Room {
+    async fn take(&self) -> Option<OwnedSemaphorePermit> {
+        // It is never closed.
+        Arc::clone(&self.0).acquire_owned().await.ok()
+    }
+}
+
+/// A document as it comes.
+#[derive(Default)]
+struct Text {
+    json: Vec<u8>,
+    place: Option<OwnedSemaphorePermit>,
+}
+
+impl Text {
+    /// Takes some more of it, as soon as there is room.
+    async fn push(&mut self, bytes: &[u8], remote: &Remote, room: &Room) -> Result<()> {
+        let length = self.json.len() + bytes.len();
+        if length > MAX_DOCUMENT_BYTES {
+            let problem = format!("a document of more than {MAX_DOCUMENT_BYTES} bytes");
+            return Err(remote.senseless(problem));
+        }
+        if length > LARGE_BYTES && self.place.is_none() {
+            self.place = room.take().await;
+        }
+        self.json.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    /// In the scanner's spelling.
+    fn minified(self, remote: &Remote) -> Result<(Bytes, Option<OwnedSemaphorePermit>)> {
+        let json = minify(&self.json);
+        let json = json.map_err(|_| remote.senseless("a document that is no JSON"))?;
+        Ok((json.into(), self.place))
     }
 }
 
@@ -71,7 +114,7 @@ fn call(wanted: &Wanted, with_since: bool) -> Call {
     call
 }
 
-async fn read(remote: &Remote, wanted: &Wanted, items: &Items) -> Result<()> {
+async fn read(remote: &Remote, room: &Room, wanted: &Wanted, items: &Items) -> Result<()> {
     let mut request = call(wanted, true);
     let mut answer = remote.open(&request).await?;
     if answer.status == StatusCode::URI_TOO_LONG {
@@ -92,11 +135,15 @@ async fn read(remote: &Remote, wanted: &Wanted, items: &Items) -> Result<()> {
     let content_type = answer.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let content_type = content_type.unwrap_or_default().to_owned();
     if content_type.starts_with("multipart/") {
-        let mut outer = Outer::new(remote, &mut answer.body, &content_type)?;
+        let mut outer = Outer::new(remote, room, &mut answer.body, &content_type)?;
         return outer.documents(wanted, items).await;
     }
+    // How long it is turns out only when it is there.
+    let place = room.take().await;
     let body = answer.bytes(MAX_JSON_BYTES).await?;
-    read_json(remote, wanted, &body, items).await
+    read_json(remote, wanted, &body, items).await?;
+    drop(place);
+    Ok(())
 }
 
 async fn missing(items: &Items) -> Result<()> {
@@ -119,7 +166,7 @@ async fn read_json(remote: &Remote, wanted: &Wanted, body: &Bytes, items: &Items
     let list = minify(&body).map_err(|_| remote.senseless("no list of revisions"))?;
     for entry in raw::items(&list) {
         if let Some(document) = raw::member(entry, "ok") {
-            send_plain(wanted, document.to_vec(), items).await;
+            send_plain(wanted, Bytes::copy_from_slice(document), None, items).await;
         } else {
             missing(items).await?;
         }
@@ -128,23 +175,35 @@ async fn read_json(remote: &Remote, wanted: &Wanted, body: &Bytes, items: &Items
 }
 
 /// A document that nothing follows.
-async fn send_plain(wanted: &Wanted, json: Vec<u8>, items: &Items) {
+async fn send_plain(
+    wanted: &Wanted,
+    json: Bytes,
+    place: Option<OwnedSemaphorePermit>,
+    items: &Items,
+) {
     let (_, data) = mpsc::channel(1);
-    let attached = Attached { key: wanted.key.clone(), json: json.into(), parts: Vec::new(), data };
+    let (key, parts) = (wanted.key.clone(), Vec::new());
+    let attached = Attached { key, json, parts, data, _place: place };
     let _ = items.send(Ok(AttachedItem::Document(attached))).await;
 }
 
 /// The parts of the whole answer.
 struct Outer<'a> {
     remote: &'a Remote,
+    room: &'a Room,
     body: &'a mut AnswerBody,
     reader: Reader,
 }
 
 impl<'a> Outer<'a> {
-    fn new(remote: &'a Remote, body: &'a mut AnswerBody, content_type: &str) -> Result<Self> {
+    fn new(
+        remote: &'a Remote,
+        room: &'a Room,
+        body: &'a mut AnswerBody,
+        content_type: &str,
+    ) -> Result<Self> {
         let reader = Reader::new(content_type).map_err(|error| wrong(remote, error))?;
-        Ok(Outer { remote, body, reader })
+        Ok(Outer { remote, room, body, reader })
     }
 
     async fn event(&mut self) -> Result<Event> {
@@ -167,8 +226,8 @@ impl<'a> Outer<'a> {
                     if content_type.starts_with("multipart/") {
                         self.related(wanted, &content_type, items).await?;
                     } else {
-                        let json = self.content().await?;
-                        self.plain(wanted, &content_type, &json, items).await?;
+                        let text = self.content().await?;
+                        self.plain(wanted, &content_type, text, items).await?;
                     }
                 }
                 Event::End => return Ok(()),
@@ -178,32 +237,26 @@ impl<'a> Outer<'a> {
     }
 
     /// What is left of a part.
-    async fn content(&mut self) -> Result<Vec<u8>> {
-        let mut content = Vec::new();
-        loop {
-            match self.event().await? {
-                Event::Data(bytes) if content.len() + bytes.len() > MAX_DOCUMENT_BYTES => {
-                    let problem = format!("a document of more than {MAX_DOCUMENT_BYTES} bytes");
-                    return Err(self.remote.senseless(problem));
-                }
-                Event::Data(bytes) => content.extend_from_slice(&bytes),
-                _ => return Ok(content),
-            }
+    async fn content(&mut self) -> Result<Text> {
+        let mut text = Text::default();
+        while let Event::Data(bytes) = self.event().await? {
+            text.push(&bytes, self.remote, self.room).await?;
         }
+        Ok(text)
     }
 
     async fn plain(
         &self,
         wanted: &Wanted,
         content_type: &str,
-        json: &[u8],
+        text: Text,
         items: &Items,
     ) -> Result<()> {
         if multipart::parameter(content_type, "error").is_some() {
             return missing(items).await;
         }
-        let json = minify(json).map_err(|_| self.remote.senseless("a document that is no JSON"))?;
-        send_plain(wanted, json, items).await;
+        let (json, place) = text.minified(self.remote)?;
+        send_plain(wanted, json, place, items).await;
         Ok(())
     }
 
@@ -214,20 +267,16 @@ impl<'a> Outer<'a> {
         let Event::Part(_) = inner.event().await? else {
             return Err(inner.outer.remote.senseless("a document without a body"));
         };
-        let mut json = Vec::new();
+        let mut text = Text::default();
         while let Event::Data(bytes) = inner.event().await? {
-            if json.len() + bytes.len() > MAX_DOCUMENT_BYTES {
-                let problem = format!("a document of more than {MAX_DOCUMENT_BYTES} bytes");
-                return Err(inner.outer.remote.senseless(problem));
-            }
-            json.extend_from_slice(&bytes);
+            text.push(&bytes, inner.outer.remote, inner.outer.room).await?;
         }
         let remote = inner.outer.remote;
-        let json = minify(&json).map_err(|_| remote.senseless("a document that is no JSON"))?;
+        let (json, place) = text.minified(remote)?;
         let parts = parts_of(&json).map_err(|problem| remote.senseless(problem))?;
         let (sender, data) = mpsc::channel(PIECES);
         let key = wanted.key.clone();
-        let attached = Attached { key, json: json.into(), parts: parts.clone(), data };
+        let attached = Attached { key, json, parts: parts.clone(), data, _place: place };
         // If nobody takes it, the rest is passed over.
         let _ = items.send(Ok(AttachedItem::Document(attached))).await;
         let sent = inner.attachments(&parts, &sender).await;

@@ -274,7 +274,7 @@ mod tests {
         };
         let parts = vec![part("a", 3, false), part("b", 0, true), part("c", 4, false)];
         let json = Bytes::from_static(b"{}");
-        let attached = Attached { key: key(), json, parts, data };
+        let attached = Attached { key: key(), json, parts, data, _place: None };
         sender.send(Ok(Bytes::from_static(b"abccc"))).await.unwrap();
         sender.send(Ok(Bytes::from_static(b"cc"))).await.unwrap();
         let StreamedBody { length, body, .. } = related(attached);
@@ -292,7 +292,7 @@ mod tests {
         let (sender, data) = mpsc::channel(4);
         let part = Part { name: "a".into(), content_type: String::new(), gzip: false, length: 3 };
         let json = Bytes::from_static(b"{}");
-        let attached = Attached { key: key(), json, parts: vec![part], data };
+        let attached = Attached { key: key(), json, parts: vec![part], data, _place: None };
         sender.send(Ok(Bytes::from_static(b"ab"))).await.unwrap();
         drop(sender);
         let StreamedBody { body, .. } = related(attached);
