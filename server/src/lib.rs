@@ -3,9 +3,10 @@
 //! A request's way through the house: [`http`] takes it from the connection, [`auth`] says who
 //! asks, `routes` finds the handler and the handler makes one call on the engine. [`config`] holds
 //! the options, [`app`] what all requests share; [`per_user`] gives every user a database, [`replicator`]
-//! replicates, `global_changes` writes down what happens to databases; [`cli`], [`restart`],
+//! replicates, `global_changes` writes down what happens to databases; [`cli`], [`restart`], [`allocator`],
 //! [`commands`], [`startup`] and [`descriptors`] are the binary's.
 
+pub mod allocator;
 pub mod app;
 pub mod auth;
 pub mod cli;

@@ -6,9 +6,10 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use settee_server::cli::Cli;
 use settee_server::startup::Ending;
-use settee_server::{logging, restart, startup};
+use settee_server::{allocator, logging, restart, startup};
 
 fn main() -> ExitCode {
+    allocator::prepare();
     match run(Cli::parse()) {
         Ok(code) => code,
         Err(error) => {

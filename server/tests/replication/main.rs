@@ -4,6 +4,7 @@
 
 mod answers;
 mod faults;
+mod large;
 #[path = "../support/mod.rs"]
 mod support;
 mod ways;
