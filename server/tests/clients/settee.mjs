@@ -69,7 +69,7 @@ export class Settee {
   /** SIGTERM, as a service manager stops it; it must end by itself. */
   async stop() {
     if (this.process.exitCode === null && this.process.signalCode === null) this.process.kill('SIGTERM');
-    const code = await Promise.race([this.exited, sleep(15_000).then(() => 'still running')]);
+    const code = await Promise.race([this.exited, sleep(15_000, 'still running', { ref: false })]);
     if (code === 'still running') this.process.kill('SIGKILL');
     rmSync(this.data, { recursive: true, force: true });
     assert.equal(code, 0, `settee did not end cleanly:\n${this.output}`);
