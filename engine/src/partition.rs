@@ -85,18 +85,13 @@ impl Database {
         Ok(())
     }
 
-    /// That a document may be written here: its id, and that a local document has no attachments.
+    /// That a document of this id may be written here.
     ///
     /// # Errors
-    /// As [`Database::check_doc_id`], and [`Error::BadRequest`].
+    /// As [`Database::check_doc_id`].
     pub fn check_writable(&self, doc: &Document) -> Result<()> {
         name::check_doc_id(&doc.id)?;
-        self.check_doc_id(&doc.id)?;
-        if DocKind::of(&doc.id) == DocKind::Local && !doc.attachments.is_empty() {
-            let reason = "_local documents do not accept attachments.";
-            return Err(Error::BadRequest(reason.into()));
-        }
-        Ok(())
+        self.check_doc_id(&doc.id)
     }
 }
 

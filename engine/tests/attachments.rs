@@ -323,9 +323,18 @@ fn what_was_announced_but_never_sent_is_refused() {
     let db = database();
     let follows = r#"{"_id":"d","_attachments":{"f":{"follows":true,"length":1}}}"#;
     assert!(write(&db, &[follows], WriteMode::Interactive).is_err());
-    let local = r#"{"_id":"_local/d","_attachments":{"f":{"data":""}}}"#;
-    let refused = write(&db, &[local], WriteMode::Interactive);
-    assert_eq!(refused, Err("_local documents do not accept attachments.".into()));
     let document: Document = doc(r#"{"_id":"d"}"#);
     assert!(document.attachments.is_empty());
+}
+
+/// Found by PouchDB's tests: CouchDB takes such a document, and keeps no attachment of it.
+#[test]
+fn attachments_of_local_documents_are_dropped() {
+    let db = database();
+    let local = r#"{"_id":"_local/d","v":1,"_attachments":{"f":{"content_type":"text/plain","data":"MQ=="},"g":{"stub":true}}}"#;
+    write(&db, &[local], WriteMode::Interactive).unwrap();
+    let reader = db.read().unwrap();
+    let mut text = Vec::new();
+    reader.get("_local/d", &GetOptions::default()).unwrap().write_json(&mut text).unwrap();
+    assert_eq!(text, br#"{"_id":"_local/d","_rev":"0-1","v":1}"#);
 }

@@ -52,6 +52,28 @@ fn a_deleted_document_comes_back_without_a_revision_only() {
     assert!(leaves(&db, "a")[0].contains(r#""_revisions":{"start":3,"#));
 }
 
+/// Found by PouchDB's tests: the revisions in between have bodies, until the database is compacted.
+#[test]
+fn a_branch_that_comes_at_once_is_kept_with_all_its_bodies() {
+    let db = database();
+    let docs = [
+        r#"{"_id":"x","_rev":"1-a","v":1}"#,
+        r#"{"_id":"x","_rev":"2-b","_revisions":{"start":2,"ids":["b","a"]},"v":2}"#,
+        r#"{"_id":"x","_rev":"3-c","_revisions":{"start":3,"ids":["c","b","a"]},"_deleted":true}"#,
+        r#"{"_id":"x","_rev":"1-d","v":4}"#,
+    ];
+    replicate(&db, &docs);
+    let of = |rev: &str| {
+        get_with(&db, "x", &GetOptions { rev: Some(self::rev(rev)), ..GetOptions::default() })
+    };
+    assert_eq!(of("1-a").unwrap(), r#"{"_id":"x","_rev":"1-a","v":1}"#);
+    assert_eq!(of("2-b").unwrap(), r#"{"_id":"x","_rev":"2-b","v":2}"#);
+    assert_eq!(of("3-c").unwrap(), r#"{"_id":"x","_rev":"3-c","_deleted":true}"#);
+    assert_eq!(of("1-d").unwrap(), r#"{"_id":"x","_rev":"1-d","v":4}"#);
+    db.compact().unwrap();
+    assert!(of("1-a").is_err() && of("2-b").is_err() && of("3-c").is_ok() && of("1-d").is_ok());
+}
+
 #[test]
 fn any_leaf_may_be_followed_while_one_is_alive() {
     let db = database();

@@ -250,9 +250,11 @@ impl<'r> Document<'r> {
     }
 
     /// Which of several documents with this id are passed over, in ascending order. Where CouchDB looks
-    /// first, these are the replicated revisions that are no leaf afterwards, or were one before.
+    /// first and finds the document, these are the replicated revisions that are no leaf afterwards, or were one
+    /// before. Of a document that is new it takes all.
     fn passed_over(&self, first: &Prepared, further: Option<&[Prepared]>) -> Result<Vec<usize>> {
-        if !self.rules.checked || self.rules.mode == WriteMode::Interactive {
+        if self.tree.is_empty() || !self.rules.checked || self.rules.mode == WriteMode::Interactive
+        {
             return Ok(Vec::new());
         }
         let docs = || iter::once(first).chain(further.unwrap_or_default());

@@ -170,6 +170,8 @@ impl Prepared {
         let Document { id, rev, history, deleted, body, attachments } = doc;
         let attachments = attachments
             .into_iter()
+            // CouchDB says nothing, and keeps none of a local document.
+            .filter(|_| !is_local)
             .map(|attachment| PreparedAttachment::new(database, attachment))
             .collect::<Result<Vec<_>>>()?;
         let mut prepared =
