@@ -52,7 +52,7 @@ impl ShowOptions {
 pub struct GetOptions {
     /// This revision instead of the winner; deleted ones, too.
     pub rev: Option<Rev>,
-    /// With [`GetOptions::rev`]: the winning leaf of that revision's descendants instead.
+    /// Reads the winner whatever [`GetOptions::rev`] names, as CouchDB 3.5 does.
     pub latest: bool,
     /// The winner even if it is a tombstone.
     pub deleted: bool,
