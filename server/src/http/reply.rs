@@ -12,6 +12,9 @@ pub type Outcome = Result<Reply, Failure>;
 /// The value of `Content-Type` for JSON.
 pub const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
+/// Headers that most answers carry in the end, those that hyper adds included.
+const USUAL_HEADERS: usize = 8;
+
 const MUST_REVALIDATE: HeaderValue = HeaderValue::from_static("must-revalidate");
 
 /// An answer: status, the headers that are its own (those that every answer carries are added on
@@ -42,7 +45,7 @@ impl Reply {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         Self {
             status,
-            headers: HeaderMap::new(),
+            headers: HeaderMap::with_capacity(USUAL_HEADERS),
             body: ReplyBody::Whole(Bytes::new()),
             is_json: false,
         }

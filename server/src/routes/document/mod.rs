@@ -23,6 +23,9 @@ use crate::http::{Failure, Outcome, Reply, Request};
 pub(crate) use self::form::post_form;
 pub(super) use self::options::{rev, show_options};
 
+/// What an answer usually holds beside a document's body, in bytes: its id, its revision, a newline.
+const AROUND_BODY_BYTES: usize = 128;
+
 /// GET `/{db}/{id}`.
 pub(crate) async fn get(request: &mut Request, database: &Arc<Database>, id: &str) -> Outcome {
     if let Some(revs) = options::open_revs(&request.query)? {
@@ -48,7 +51,7 @@ pub(crate) async fn get(request: &mut Request, database: &Arc<Database>, id: &st
         drop(found);
         inline(reader, id, options).await?
     } else {
-        let mut json = Vec::new();
+        let mut json = Vec::with_capacity(found.body().len() + AROUND_BODY_BYTES);
         found.write_json(&mut json)?;
         drop(found);
         match following.is_empty() {
