@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::{io::Read, sync::Arc, thread, time::Duration};
+use std::{io::Read, path::Path, sync::Arc, thread, time::Duration};
 
 use settee_engine::{
     Database, Databases, Document, Error, GetOptions, Options, Props, PurgeRequest, Rev,
@@ -14,7 +14,23 @@ use settee_engine::{
     document::{AttachmentSource, IncomingAttachment, Limits},
     error::Absence,
 };
-use settee_storage::disk::RealDisk;
+use settee_storage::disk::{MemoryDisk, RealDisk};
+
+/// A compaction by one thread, and by several, whatever the machine has and the documents are worth.
+const IN_PLACE: usize = 0;
+const BY_SEVERAL: usize = 3;
+
+fn options(helpers: usize) -> Options {
+    let store = settee_storage::Options {
+        compact_helpers: Some(helpers),
+        ..settee_storage::Options::default()
+    };
+    Options { store, ..Options::default() }
+}
+
+fn in_memory(helpers: usize) -> Arc<Databases> {
+    Databases::open(Arc::new(MemoryDisk::new()), Path::new("/data"), options(helpers)).unwrap()
+}
 
 fn parse(text: &str) -> Document {
     Document::parse(text.as_bytes(), None, &Limits::default()).unwrap()
@@ -63,9 +79,8 @@ fn content() -> Vec<u8> {
     (0..1_000_000u32).map(|n| (n / 7 % 251) as u8).collect()
 }
 
-#[test]
-fn leaves_stay_and_interior_bodies_go() {
-    let databases = Databases::in_memory();
+fn leaves_stay_and_interior_bodies_go(helpers: usize) {
+    let databases = in_memory(helpers);
     let database = databases.create("db", Props::default()).unwrap();
     let first = put(&database, r#"{"_id":"a","n":1}"#);
     let second = put(&database, &format!(r#"{{"_id":"a","_rev":"{first}","n":2}}"#));
@@ -117,9 +132,8 @@ fn leaves_stay_and_interior_bodies_go() {
     assert_eq!(database.revs_limit(), 77);
 }
 
-#[test]
-fn an_upload_and_a_copy_outlive_compactions() {
-    let databases = Databases::in_memory();
+fn an_upload_and_a_copy_outlive_compactions(helpers: usize) {
+    let databases = in_memory(helpers);
     let database = databases.create("db", Props::default()).unwrap();
     put(&database, r#"{"_id":"small","_attachments":{"t":{"data":"aGVsbG8="}}}"#);
     let compact = || {
@@ -149,9 +163,8 @@ fn an_upload_and_a_copy_outlive_compactions() {
 
 /// An attachment that a document keeps from edit to edit is copied once, however often it is edited while
 /// the compaction runs.
-#[test]
-fn an_edit_meanwhile_does_not_copy_the_attachments_again() {
-    let databases = Databases::in_memory();
+fn an_edit_meanwhile_does_not_copy_the_attachments_again(helpers: usize) {
+    let databases = in_memory(helpers);
     let database = databases.create("db", Props::default()).unwrap();
     let results =
         database.write(vec![staged(&database, &content(), || {})], WriteMode::Interactive).unwrap();
@@ -168,10 +181,9 @@ fn an_edit_meanwhile_does_not_copy_the_attachments_again() {
     assert_eq!(attachment(&database, "attached", "file"), content());
 }
 
-#[test]
-fn a_compaction_in_the_background_lists_itself_and_ends() {
+fn a_compaction_in_the_background_lists_itself_and_ends(helpers: usize) {
     let folder = tempfile::tempdir().unwrap();
-    let databases = Databases::open(Arc::new(RealDisk), folder.path(), Options::default()).unwrap();
+    let databases = Databases::open(Arc::new(RealDisk), folder.path(), options(helpers)).unwrap();
     let database = databases.create("db", Props::default()).unwrap();
     for number in 0..200 {
         put(&database, &format!(r#"{{"_id":"{number}","text":"{}"}}"#, "x".repeat(300)));
@@ -189,15 +201,14 @@ fn a_compaction_in_the_background_lists_itself_and_ends() {
     database.start_compaction().unwrap();
     databases.close().unwrap();
     drop((database, databases));
-    let databases = Databases::open(Arc::new(RealDisk), folder.path(), Options::default()).unwrap();
+    let databases = Databases::open(Arc::new(RealDisk), folder.path(), options(helpers)).unwrap();
     assert_eq!(databases.get("db").unwrap().info().unwrap().doc_count, 200);
 }
 
 /// Small documents that are alike are packed with a dictionary; they read as before, also when they are
 /// packed again, and a database can be told to unpack them.
-#[test]
-fn bodies_are_packed_and_read_as_before() {
-    let databases = Databases::in_memory();
+fn bodies_are_packed_and_read_as_before(helpers: usize) {
+    let databases = in_memory(helpers);
     let database = databases.create("db", Props::default()).unwrap();
     let body = |number: usize| {
         let customer = number * 7919 % 1000;
@@ -240,9 +251,8 @@ fn bodies_are_packed_and_read_as_before() {
 }
 
 /// Files grow by updates and are compacted by themselves as soon as that pays.
-#[test]
-fn a_file_that_is_mostly_garbage_is_compacted_by_itself() {
-    let databases = Databases::in_memory();
+fn a_file_that_is_mostly_garbage_is_compacted_by_itself(helpers: usize) {
+    let databases = in_memory(helpers);
     databases.set_compaction_channels(vec![Channel { min_size: 200_000, ..Channel::ratio() }]);
     let database = databases.create("db", Props::default()).unwrap();
     let mut rev = put(&database, r#"{"_id":"a"}"#);
@@ -287,10 +297,9 @@ fn a_closed_file_is_compacted_and_an_open_one_refused() {
 }
 
 /// The file of a deleted database does not come back when its compaction would have come to its end.
-#[test]
-fn a_deleted_database_stays_deleted() {
+fn a_deleted_database_stays_deleted(helpers: usize) {
     let folder = tempfile::tempdir().unwrap();
-    let databases = Databases::open(Arc::new(RealDisk), folder.path(), Options::default()).unwrap();
+    let databases = Databases::open(Arc::new(RealDisk), folder.path(), options(helpers)).unwrap();
     for round in 0..15 {
         let database = databases.create("db", Props::default()).unwrap();
         put(&database, r#"{"_id":"a"}"#);
@@ -309,4 +318,26 @@ fn a_deleted_database_stays_deleted() {
             left.iter().filter(|entry| entry.as_ref().is_ok_and(|entry| entry.path().is_file()));
         assert_eq!(files.count(), 1, "only the lock: {left:?}");
     }
+}
+
+/// Each test in both ways.
+macro_rules! in_both_ways {
+    ($($test:ident),* $(,)?) => {
+        mod in_place {
+            $(#[test] fn $test() { super::$test(super::IN_PLACE) })*
+        }
+        mod by_several_threads {
+            $(#[test] fn $test() { super::$test(super::BY_SEVERAL) })*
+        }
+    };
+}
+
+in_both_ways! {
+    leaves_stay_and_interior_bodies_go,
+    an_upload_and_a_copy_outlive_compactions,
+    an_edit_meanwhile_does_not_copy_the_attachments_again,
+    a_compaction_in_the_background_lists_itself_and_ends,
+    bodies_are_packed_and_read_as_before,
+    a_file_that_is_mostly_garbage_is_compacted_by_itself,
+    a_deleted_database_stays_deleted,
 }

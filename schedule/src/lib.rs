@@ -55,6 +55,7 @@ pub fn options() -> Options {
         max_prepare_bytes: 0,
         read_by: ReadBy::Pread,
         cache_bytes: 0,
+        compact_helpers: Some(0),
         identity: Some([7; 32]),
         compact_pause_bytes: 300,
     }
@@ -116,6 +117,10 @@ pub const UPLOAD: &[u8] = b"upload";
 pub struct Keep;
 
 impl Compaction for Keep {
+    fn another(&self) -> Box<dyn Compaction + '_> {
+        Box::new(Keep)
+    }
+
     fn document(&mut self, old: OldDocument<'_>, copier: &mut dyn Copier) -> Result<NewDocument> {
         let at = BlobRef::from_bytes(old.by_id).expect("a reference");
         let by_id = copier.blob(at)?.to_bytes().to_vec();

@@ -571,6 +571,10 @@ fn make(path: &Path, compacted: bool) -> (Vec<u8>, Vec<(&'static [u8], StreamRef
 struct Keep;
 
 impl Compaction for Keep {
+    fn another(&self) -> Box<dyn Compaction + '_> {
+        Box::new(Keep)
+    }
+
     fn document(
         &mut self,
         old: OldDocument<'_>,

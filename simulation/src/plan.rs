@@ -161,6 +161,7 @@ impl Plan {
                 max_prepare_bytes: [0, 4096, 8192][random.index(3)],
                 read_by: ReadBy::Pread,
                 cache_bytes: [0, 4096, 1 << 20][random.index(3)],
+                compact_helpers: Some(0),
                 identity: None,
                 compact_pause_bytes: [0, 4096, 1 << 20][random.index(3)],
             },

@@ -64,7 +64,7 @@ pub type Rewrite<'r> = &'r mut dyn FnMut(&[u8], &mut dyn Copier) -> Result<Optio
 /// The store may ask for the same document several times, also with a [`Copier`] that only takes note of
 /// what is handed over, so the calls must depend on the arguments alone, and must hand over the
 /// references in an order that is the same for a document and its copy.
-pub trait Compaction {
+pub trait Compaction: Send {
     /// Makes a document's new values.
     ///
     /// # Errors
@@ -85,10 +85,13 @@ pub trait Compaction {
     ) -> Result<Option<Vec<u8>>> {
         Ok(Some(value.to_vec()))
     }
+
+    /// Another one that does the same, for another thread. What ends the compaction there is known here.
+    fn another(&self) -> Box<dyn Compaction + '_>;
 }
 
 /// Hears how far a compaction is, every few hundred documents and between the chunks of a long stream, but
-/// never while the writers of the store wait.
+/// never while the writers of the store wait. It is asked on the thread that called the compaction only.
 /// `false` ends the compaction with [`Error::Cancelled`](crate::Error::Cancelled).
 pub type Watch<'w> = &'w dyn Fn(Progress) -> bool;
 

@@ -39,6 +39,7 @@ fn options(log: u64) -> Options {
         // Small, so that compactions take several rounds.
         compact_pause_bytes: 200,
         read_by: ReadBy::Pread,
+        compact_helpers: Some(0),
         identity: Some([3; 32]),
         cache_bytes: 64 * 1024,
     }

@@ -1,4 +1,4 @@
-//! A power cut while several threads write and checkpoints run beside them. Such a run cannot be
+//! A power cut while several threads write and checkpoints run beside them, or a compaction by several threads. Such a run cannot be
 //! replayed step by step, so what is checked are the promises themselves: of each thread's edits, those
 //! acknowledged are there and at most the one under way besides; both indexes and the counts agree.
 
@@ -17,7 +17,8 @@ use std::{
 
 use common::{Random, bytes};
 use settee_storage::{
-    Direction, DocWeight, FileStore, KeyRange, Options, ReadBy, Snapshot, Store,
+    BlobRef, Compaction, Copier, Direction, DocWeight, FileStore, KeyRange, NewDocument,
+    OldDocument, Options, ReadBy, Result, Snapshot, Store,
     disk::{Disk, SimDisk},
     update,
 };
@@ -32,6 +33,21 @@ fn options(seed: u64) -> Options {
         max_prepare_bytes: 8192,
         read_by: ReadBy::Pread,
         ..Options::default()
+    }
+}
+
+/// Copies each document with its body.
+struct Keep;
+
+impl Compaction for Keep {
+    fn another(&self) -> Box<dyn Compaction + '_> {
+        Box::new(Keep)
+    }
+
+    fn document(&mut self, old: OldDocument<'_>, copier: &mut dyn Copier) -> Result<NewDocument> {
+        let at = BlobRef::from_bytes(old.by_id).unwrap();
+        let by_id = copier.blob(at)?.to_bytes().to_vec();
+        Ok(NewDocument { weight: old.weight, by_id, by_seq: old.by_seq.to_vec() })
     }
 }
 
@@ -81,7 +97,7 @@ fn check(snapshot: &dyn Snapshot, acknowledged: &[u64], context: &str) {
         assert_eq!(last, found.checked_sub(1).map(|last| last.to_be_bytes().to_vec()));
         for number in 0..found {
             let entry = snapshot.doc(&id(thread, number)).unwrap().unwrap();
-            let at = settee_storage::BlobRef::from_bytes(&entry.value).unwrap();
+            let at = BlobRef::from_bytes(&entry.value).unwrap();
             assert_eq!(&snapshot.blob(at).unwrap()[..], &bytes(number, 200)[..]);
         }
         total += found;
@@ -119,4 +135,44 @@ fn acknowledged_edits_of_all_threads_survive() {
         }
     }
     assert!(cut_short > 20, "the power was cut in {cut_short} runs only");
+}
+
+/// The same with a compaction beside them again and again, each by several threads, which write what they copy in
+/// an order that nobody knows.
+#[test]
+fn acknowledged_edits_survive_a_compaction_by_several_threads() {
+    let (mut cut_short, mut compactions) = (0, 0);
+    for seed in 0..100 {
+        let mut random = Random(seed);
+        let disk = SimDisk::new();
+        let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+        let options = Options { compact_helpers: Some(2), ..options(seed) };
+        let store: Arc<dyn Store> = FileStore::create(shared, Path::new(PATH), options).unwrap();
+        disk.power_off_after(random.below(1200));
+        let acknowledged = thread::scope(|scope| {
+            let compacting = scope.spawn(|| {
+                let mut done = 0;
+                while store.compact(&mut Keep, &|_| true).is_ok() {
+                    done += 1;
+                    if store.snapshot().unwrap().seq() == THREADS * EDITS {
+                        break;
+                    }
+                }
+                done
+            });
+            let acknowledged = write_until_power_off(&store);
+            compactions += compacting.join().unwrap();
+            acknowledged
+        });
+        cut_short += u64::from(acknowledged.iter().sum::<u64>() < THREADS * EDITS);
+        for crash in [0, 1, seed + 2, seed + 100] {
+            let context = format!("seed {seed}, crash {crash}");
+            let found = Arc::new(disk.crash(crash));
+            let store = FileStore::open(found, Path::new(PATH), options)
+                .unwrap_or_else(|error| panic!("{context}: {error}"));
+            check(store.snapshot().unwrap().as_ref(), &acknowledged, &context);
+        }
+    }
+    assert!(cut_short > 20, "the power was cut in {cut_short} runs only");
+    assert!(compactions > 100, "only {compactions} compactions");
 }

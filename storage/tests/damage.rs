@@ -21,6 +21,7 @@ fn options() -> Options {
         checkpoint_log_bytes: 2500,
         max_prepare_bytes: 4096,
         read_by: ReadBy::Pread,
+        compact_helpers: Some(0),
         identity: Some([5; 32]),
         ..Options::default()
     }

@@ -20,6 +20,7 @@ fn options() -> Options {
     Options {
         checkpoint_log_bytes: 2500,
         max_prepare_bytes: 4096,
+        compact_helpers: Some(0),
         identity: Some([5; 32]),
         ..Options::default()
     }

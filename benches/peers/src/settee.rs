@@ -62,6 +62,10 @@ impl Drop for Settee {
 struct Copies;
 
 impl Compaction for Copies {
+    fn another(&self) -> Box<dyn Compaction + '_> {
+        Box::new(Copies)
+    }
+
     fn document(&mut self, old: OldDocument<'_>, copier: &mut dyn Copier) -> Result<NewDocument> {
         let wrong = Error::Invalid { what: "a value that is no reference" };
         let at = BlobRef::from_bytes(old.by_id).ok_or(wrong)?;

@@ -27,7 +27,10 @@ pub(crate) use gauge::{Gauge, NextLook};
 pub use queue::ChannelStatus;
 pub(crate) use queue::{CompactionQueue, Item};
 
-use self::{packing::Packing, rewrite::Rewriter};
+use self::{
+    packing::Packing,
+    rewrite::{Failure, Rewriter},
+};
 use crate::{database::Database, error::Result};
 
 /// What compactions call themselves in the list of tasks.
@@ -117,9 +120,9 @@ fn compact_store(
     packs_bodies: bool,
     watch: Watch<'_>,
 ) -> Result<Compacted> {
-    let mut rewriter = Rewriter::new(Packing::prepare(store, packs_bodies)?);
-    let compacted = store.compact(&mut rewriter, watch);
-    match rewriter.into_failure() {
+    let (packing, failure) = (Packing::prepare(store, packs_bodies)?, Failure::default());
+    let compacted = store.compact(&mut Rewriter::new(&packing, &failure), watch);
+    match failure.into_inner() {
         Some(error) => Err(error),
         None => Ok(compacted?),
     }

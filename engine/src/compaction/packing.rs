@@ -8,7 +8,7 @@ use settee_storage::{Direction, Snapshot, Store, update};
 use crate::{
     document::{
         ChangeEntry, Summary,
-        packed::{Dictionaries, Dictionary, MIN_BODY_BYTES, Packer, is_packed},
+        packed::{Dictionaries, Dictionary, MIN_BODY_BYTES, Packer, is_packed, packed_with},
     },
     error::Result,
 };
@@ -24,13 +24,18 @@ const MAX_ALL_SAMPLES_BYTES: usize = 512 * 1024;
 /// measure, none is trained.
 const BETTER_EIGHTHS: u64 = 7;
 
-/// Packs the bodies of one compaction.
+/// How the bodies of one compaction are packed.
 pub(crate) struct Packing {
     /// Where dictionaries of old bodies are.
     snapshot: Arc<dyn Snapshot>,
     dictionaries: Dictionaries,
-    /// `None`: bodies are unpacked.
-    packer: Option<Packer>,
+    goal: Goal,
+}
+
+/// What becomes of bodies.
+enum Goal {
+    Text,
+    Packed { dictionary: Option<Dictionary>, number: u32 },
 }
 
 impl Packing {
@@ -39,8 +44,8 @@ impl Packing {
     pub(crate) fn prepare(store: &Arc<dyn Store>, is_wanted: bool) -> Result<Self> {
         let snapshot = store.snapshot()?;
         let dictionaries = Dictionaries::default();
-        let packer = match is_wanted {
-            false => None,
+        let goal = match is_wanted {
+            false => Goal::Text,
             true => {
                 let samples = samples(&*snapshot, &dictionaries)?;
                 let known = Dictionary::all(&*snapshot)?;
@@ -49,28 +54,64 @@ impl Packing {
                     let (key, value) = (chosen.key(), chosen.encode());
                     update(store, move |edit| edit.put_meta(&key, &value))?;
                 }
-                Some(Packer::new(chosen.as_ref())?)
+                let number = chosen.as_ref().map_or(0, Dictionary::number);
+                Goal::Packed { dictionary: chosen, number }
             }
         };
-        Ok(Packing { snapshot, dictionaries, packer })
+        Ok(Packing { snapshot, dictionaries, goal })
     }
 
     /// The number of the dictionary that the new file needs, 0 for none.
     pub(crate) fn number(&self) -> u32 {
-        self.packer.as_ref().map_or(0, Packer::number)
+        match &self.goal {
+            Goal::Text => 0,
+            Goal::Packed { number, .. } => *number,
+        }
     }
 
+    /// The same with what one thread packs by, which is made when it is needed.
+    pub(crate) fn with<'p>(&'p self, packer: &'p mut Option<Packer>) -> BodyPacker<'p> {
+        BodyPacker { packing: self, packer }
+    }
+
+    fn unpack(&self, body: &[u8]) -> Result<Vec<u8>> {
+        self.dictionaries.unpack(body, &*self.snapshot)
+    }
+}
+
+/// Packs bodies on one thread.
+pub(crate) struct BodyPacker<'p> {
+    packing: &'p Packing,
+    packer: &'p mut Option<Packer>,
+}
+
+impl BodyPacker<'_> {
     /// What is stored in place of a body; `None` if it stays as it is.
     pub(crate) fn pack(&mut self, body: &[u8]) -> Result<Option<Vec<u8>>> {
-        if self.packer.as_ref().is_some_and(|packer| packer.has_packed(body)) {
-            return Ok(None);
+        let packing = self.packing;
+        match (&packing.goal, is_packed(body)) {
+            (Goal::Text, false) => Ok(None),
+            (Goal::Text, true) => packing.unpack(body).map(Some),
+            (Goal::Packed { dictionary, .. }, false) => self.pack_text(body, dictionary.as_ref()),
+            (Goal::Packed { number, .. }, true) if packed_with(body) == Some(*number) => Ok(None),
+            (Goal::Packed { dictionary, .. }, true) => {
+                let text = packing.unpack(body)?;
+                let packed = self.pack_text(&text, dictionary.as_ref())?;
+                Ok(Some(packed.unwrap_or(text)))
+            }
         }
-        if !is_packed(body) {
-            return Ok(self.packer.as_mut().and_then(|packer| packer.pack(body)));
-        }
-        let text = self.dictionaries.unpack(body, &*self.snapshot)?;
-        let packed = self.packer.as_mut().and_then(|packer| packer.pack(&text));
-        Ok(Some(packed.unwrap_or(text)))
+    }
+
+    fn pack_text(
+        &mut self,
+        text: &[u8],
+        dictionary: Option<&Dictionary>,
+    ) -> Result<Option<Vec<u8>>> {
+        let packer = match self.packer.take() {
+            Some(packer) => packer,
+            None => Packer::new(dictionary)?,
+        };
+        Ok(self.packer.insert(packer).pack(text))
     }
 }
 

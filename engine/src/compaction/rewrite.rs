@@ -1,47 +1,62 @@
 //! What compaction keeps of a document.
 
+use parking_lot::Mutex;
 use settee_storage::{BlobRef, Compaction, Copier, Keyspace, NewDocument, OldDocument};
 
-use super::packing::Packing;
+use super::packing::{BodyPacker, Packing};
 use crate::{
     document::{
-        AttachmentPlace, DocHead, Summary, encode_summary, entry, packed::dictionary_number,
+        AttachmentPlace, DocHead, Summary, encode_summary, entry,
+        packed::{Packer, dictionary_number},
     },
     error::{Error, Result},
-    revtree::{RevTree, Stored},
-    write::weight,
+    revtree::{RevTree, Stored, Straight},
+    write::{weight, weight_of_leaves},
 };
 
-/// Makes documents' new values. Keeps the engine's own error, which has no way through the store's.
-pub(crate) struct Rewriter {
-    packing: Packing,
-    failure: Option<Error>,
+/// Makes documents' new values, on one thread.
+pub(crate) struct Rewriter<'p> {
+    packing: &'p Packing,
+    packer: Option<Packer>,
+    failure: &'p Failure,
 }
 
-impl Rewriter {
-    pub(crate) fn new(packing: Packing) -> Self {
-        Rewriter { packing, failure: None }
-    }
+/// Keeps the engine's own error, which has no way through the store's. The first one of all threads.
+#[derive(Default)]
+pub(crate) struct Failure(Mutex<Option<Error>>);
 
+impl Failure {
     /// What ended the compaction, if it was this.
-    pub(crate) fn into_failure(self) -> Option<Error> {
-        self.failure
+    pub(crate) fn into_inner(self) -> Option<Error> {
+        self.0.into_inner()
     }
 }
 
-impl Compaction for Rewriter {
+impl<'p> Rewriter<'p> {
+    pub(crate) fn new(packing: &'p Packing, failure: &'p Failure) -> Self {
+        Rewriter { packing, packer: None, failure }
+    }
+}
+
+impl Compaction for Rewriter<'_> {
+    fn another(&self) -> Box<dyn Compaction + '_> {
+        Box::new(Rewriter::new(self.packing, self.failure))
+    }
+
     fn document(
         &mut self,
         old: OldDocument<'_>,
         copier: &mut dyn Copier,
     ) -> settee_storage::Result<NewDocument> {
-        rewrite(old, &mut self.packing, copier).map_err(|error| match error {
-            Error::Storage(error) => error,
-            error => {
-                self.failure = Some(error);
-                settee_storage::Error::Cancelled
-            }
-        })
+        rewrite(old, &mut self.packing.with(&mut self.packer), copier).map_err(
+            |error| match error {
+                Error::Storage(error) => error,
+                error => {
+                    self.failure.0.lock().get_or_insert(error);
+                    settee_storage::Error::Cancelled
+                }
+            },
+        )
     }
 
     /// Dictionaries that no body of the new file was packed with stay behind.
@@ -63,21 +78,56 @@ impl Compaction for Rewriter {
 
 fn rewrite(
     old: OldDocument<'_>,
-    packing: &mut Packing,
+    packing: &mut BodyPacker<'_>,
     copier: &mut dyn Copier,
 ) -> Result<NewDocument> {
-    let mut tree = DocHead::decode(old.by_id)?.tree()?;
+    let head = DocHead::decode(old.by_id)?;
+    match head.straight_tree()? {
+        Some(tree) => rewrite_straight(old.id, tree, packing, copier),
+        None => rewrite_tree(old.id, head.tree()?, packing, copier),
+    }
+}
+
+/// A document with one leaf, which is what most are.
+fn rewrite_straight(
+    id: &[u8],
+    mut tree: Straight<'_>,
+    packing: &mut BodyPacker<'_>,
+    copier: &mut dyn Copier,
+) -> Result<NewDocument> {
+    tree.stored = copy_stored(tree.stored, packing, copier)?;
+    let (mut by_id, mut by_seq) = (Vec::new(), Vec::new());
+    entry::put_straight(&tree, &mut by_id, &mut by_seq)?;
+    let weight = weight_of_leaves([&tree.stored], tree.stored.deleted, id, [&by_id, &by_seq]);
+    Ok(NewDocument { weight, by_id, by_seq })
+}
+
+fn rewrite_tree(
+    id: &[u8],
+    mut tree: RevTree,
+    packing: &mut BodyPacker<'_>,
+    copier: &mut dyn Copier,
+) -> Result<NewDocument> {
     tree.forget_interior_bodies();
     let leaves = tree.leaves();
     for leaf in &leaves {
         let stored = *tree.stored(*leaf).ok_or(Error::Damaged("revision tree"))?;
-        let body = copy_body(stored.body, packing, copier)?;
-        // What is stored of the attachments stays the same.
-        let attached = stored.active_bytes.saturating_sub(u64::from(stored.body.len));
-        let active_bytes = attached.saturating_add(u64::from(body.len));
-        tree.set_stored(*leaf, Stored { body, active_bytes, ..stored });
+        tree.set_stored(*leaf, copy_stored(stored, packing, copier)?);
     }
-    new_values(old.id, &tree, &leaves)
+    new_values(id, &tree, &leaves)
+}
+
+/// Copies what is stored of a leaf.
+fn copy_stored(
+    stored: Stored,
+    packing: &mut BodyPacker<'_>,
+    copier: &mut dyn Copier,
+) -> Result<Stored> {
+    let body = copy_body(stored.body, packing, copier)?;
+    // What is stored of the attachments stays the same.
+    let attached = stored.active_bytes.saturating_sub(u64::from(stored.body.len));
+    let active_bytes = attached.saturating_add(u64::from(body.len));
+    Ok(Stored { body, active_bytes, ..stored })
 }
 
 fn new_values(
@@ -93,7 +143,11 @@ fn new_values(
 }
 
 /// Copies the blob of a revision and the attachments it lists, the body packed if that pays.
-fn copy_body(at: BlobRef, packing: &mut Packing, copier: &mut dyn Copier) -> Result<BlobRef> {
+fn copy_body(
+    at: BlobRef,
+    packing: &mut BodyPacker<'_>,
+    copier: &mut dyn Copier,
+) -> Result<BlobRef> {
     let mut failure = None;
     let copied = copier.rewrite(at, &mut |blob, copier| {
         copy_summary(blob, packing, copier).map_err(|error| match error {
@@ -112,7 +166,7 @@ fn copy_body(at: BlobRef, packing: &mut Packing, copier: &mut dyn Copier) -> Res
 
 fn copy_summary(
     blob: &[u8],
-    packing: &mut Packing,
+    packing: &mut BodyPacker<'_>,
     copier: &mut dyn Copier,
 ) -> Result<Option<Vec<u8>>> {
     let summary = Summary::decode(blob)?;

@@ -17,7 +17,7 @@ use crate::{
     codec::{Reader, put_varint},
     error::{Error, Result},
     revision::Rev,
-    revtree::{NodeIndex, RevTree, decode_id, encode_id},
+    revtree::{NodeIndex, RevTree, Straight, decode_id, encode_id},
 };
 
 const DELETED: u8 = 1;
@@ -123,6 +123,14 @@ impl<'a> DocHead<'a> {
     pub fn tree(&self) -> Result<RevTree> {
         RevTree::decode(self.tree)
     }
+
+    /// Reads the revision tree behind it if it has only one leaf.
+    ///
+    /// # Errors
+    /// As [`DocHead::tree`].
+    pub(crate) fn straight_tree(&self) -> Result<Option<Straight<'a>>> {
+        Straight::decode(self.tree)
+    }
 }
 
 /// The by-id value of a document with this tree.
@@ -143,6 +151,31 @@ pub(crate) fn put_doc(tree: &RevTree, leaves: &[NodeIndex], out: &mut Vec<u8>) -
     out.reserve(HEAD_BYTES + tree.len() * REVISION_BYTES);
     Winner::among(tree, leaves).ok_or(Error::Damaged("revision tree"))?.encode(out);
     tree.encode_with(leaves, out);
+    Ok(())
+}
+
+/// Appends both values of a document whose tree has one leaf, without what is stored of the other revisions.
+///
+/// # Errors
+/// [`Error::Damaged`] if the tree is.
+pub(crate) fn put_straight(
+    tree: &Straight<'_>,
+    by_id: &mut Vec<u8>,
+    by_seq: &mut Vec<u8>,
+) -> Result<()> {
+    let winner = Winner {
+        rev: tree.rev.clone(),
+        deleted: tree.stored.deleted,
+        has_conflicts: false,
+        has_deleted_conflicts: false,
+        body: tree.stored.body,
+    };
+    by_id.reserve(HEAD_BYTES + tree.len() * REVISION_BYTES);
+    winner.encode(by_id);
+    tree.encode_leaf_only(by_id)?;
+    by_seq.reserve(HEAD_BYTES);
+    winner.encode(by_seq);
+    put_varint(by_seq, 0);
     Ok(())
 }
 
@@ -223,7 +256,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::revtree::test_trees::any_tree;
+    use crate::{revision::RevId, revtree::test_trees::any_tree};
 
     proptest! {
         #[test]
@@ -254,6 +287,39 @@ mod tests {
             let by_id = encode_doc(&tree).unwrap();
             let cut = &by_id[..cut.index(by_id.len())];
             prop_assert!(DocHead::decode(cut).and_then(|head| head.tree()).is_err());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_tree_with_one_leaf_needs_not_be_made(tree in any_tree()) {
+            let by_id = encode_doc(&tree).unwrap();
+            let straight = DocHead::decode(&by_id).unwrap().straight_tree().unwrap();
+            prop_assert_eq!(straight.is_some(), tree.leaves().len() == 1);
+            if let Some(straight) = straight {
+                let mut kept = tree.clone();
+                kept.forget_interior_bodies();
+                let (mut by_id, mut by_seq) = (Vec::new(), Vec::new());
+                put_straight(&straight, &mut by_id, &mut by_seq).unwrap();
+                prop_assert_eq!(by_id, encode_doc(&kept).unwrap());
+                prop_assert_eq!(by_seq, encode_change(&kept).unwrap());
+            }
+        }
+
+        #[test]
+        fn what_is_no_tree_is_none_with_one_leaf_either(mut bytes in prop::collection::vec(any::<u8>(), 0..80)) {
+            // One branch, so that it is read any further.
+            bytes.insert(0, 1);
+            let tree = &bytes[..];
+            let body = BlobRef { offset: 0, len: 0, crc: 0 };
+            let rev = Rev::new(1, RevId::Hash([0; 16]));
+            let winner = Winner { rev, deleted: false, has_conflicts: false, has_deleted_conflicts: false, body };
+            let head = DocHead { winner, tree };
+            let written = head.straight_tree().and_then(|tree| match tree {
+                Some(tree) => put_straight(&tree, &mut Vec::new(), &mut Vec::new()).map(|()| true),
+                None => Ok(false),
+            });
+            prop_assert!(!matches!(written, Ok(true)) || head.tree().is_ok());
         }
     }
 

@@ -62,6 +62,11 @@ pub(crate) fn is_packed(body: &[u8]) -> bool {
     body.first() == Some(&PACKED)
 }
 
+/// The number of the dictionary that a body is packed with, 0 for none; `None` if it is not packed.
+pub(crate) fn packed_with(body: &[u8]) -> Option<u32> {
+    Packed::decode(body).ok().map(|packed| packed.number)
+}
+
 /// The number of the dictionary that a meta key is for, if it is for one.
 pub(crate) fn dictionary_number(key: &[u8]) -> Option<u32> {
     key.strip_prefix(DICTIONARY)?.try_into().ok().map(u32::from_be_bytes)
@@ -155,16 +160,6 @@ impl Packer {
         };
         let compressor = begin().map_err(|_| DAMAGED)?;
         Ok(Packer { number: dictionary.map_or(0, Dictionary::number), compressor })
-    }
-
-    /// The number of its dictionary, 0 for none.
-    pub(crate) fn number(&self) -> u32 {
-        self.number
-    }
-
-    /// Whether a stored body is what this would make of its text.
-    pub(crate) fn has_packed(&self, body: &[u8]) -> bool {
-        Packed::decode(body).is_ok_and(|packed| packed.number == self.number)
     }
 
     /// The packed form of a text; `None` if that is not worth it.
@@ -317,7 +312,7 @@ mod tests {
         let dictionaries = Dictionaries::default();
         for number in 1000..1100 {
             let packed = packer.pack(&body(number)).unwrap();
-            assert!(is_packed(&packed) && packer.has_packed(&packed));
+            assert_eq!(packed_with(&packed), Some(dictionary.number()));
             assert!(packed.len() * 2 < body(number).len());
             assert_eq!(dictionaries.unpack(&packed, &*snapshot).unwrap(), body(number));
         }

@@ -135,13 +135,18 @@ fn parent_in(before: &[Branch], link: u64, branch: &Branch) -> Option<u32> {
 }
 
 fn encode_node(node: &Node, out: &mut Vec<u8>) {
+    encode_stored(&node.rev.id, node.stored.as_ref(), out);
+}
+
+/// Appends a revision and what is stored of it.
+pub(super) fn encode_stored(id: &RevId, stored: Option<&Stored>, out: &mut Vec<u8>) {
     let mut flags = 0;
-    if let Some(stored) = &node.stored {
+    if let Some(stored) = stored {
         flags |= STORED;
         flags |= if stored.deleted { DELETED } else { 0 };
     }
-    encode_id(&node.rev.id, flags, out);
-    if let Some(stored) = &node.stored {
+    encode_id(id, flags, out);
+    if let Some(stored) = stored {
         put_varint(out, stored.seq);
         out.extend_from_slice(&stored.body.to_bytes());
         put_varint(out, stored.active_bytes);
@@ -149,7 +154,8 @@ fn encode_node(node: &Node, out: &mut Vec<u8>) {
     }
 }
 
-fn decode_node(reader: &mut Reader<'_>) -> Result<(RevId, Option<Stored>)> {
+/// Reads a revision and what is stored of it.
+pub(super) fn decode_node(reader: &mut Reader<'_>) -> Result<(RevId, Option<Stored>)> {
     let (flags, id) = decode_id(reader)?;
     let stored = match flags & (STORED | DELETED) {
         0 => None,

@@ -10,11 +10,12 @@
 //! * this file: the tree and the questions one asks of it
 //! * `merge`: adding a history
 //! * `prune`: stemming, purging, and giving up the bodies of interior revisions
-//! * `codec`: the stored form
+//! * `codec`: the stored form; `straight`: that of a tree with one leaf, without making the tree
 
 mod codec;
 mod merge;
 mod prune;
+mod straight;
 
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,7 @@ use settee_storage::{BlobRef, Seq};
 pub(crate) use codec::{decode_id, encode_id};
 pub use merge::Merged;
 pub use prune::{INTERIOR_BODIES_KEPT, INTERIOR_BODIES_STEP};
+pub(crate) use straight::Straight;
 
 use crate::revision::{Rev, RevId};
 

@@ -445,9 +445,19 @@ pub(crate) fn weight(
     rows: [&Vec<u8>; 2],
 ) -> DocWeight {
     let deleted = leaves.first().is_some_and(|winner| tree.is_deleted(*winner));
+    weight_of_leaves(leaves.iter().filter_map(|leaf| tree.stored(*leaf)), deleted, id, rows)
+}
+
+/// The same for what is stored of the leaves.
+pub(crate) fn weight_of_leaves<'s>(
+    leaves: impl IntoIterator<Item = &'s Stored>,
+    deleted: bool,
+    id: &[u8],
+    rows: [&Vec<u8>; 2],
+) -> DocWeight {
     let row_bytes = rows.iter().map(|row| (row.len() + id.len()) as u64).sum();
     let mut weight = DocWeight { deleted, active_bytes: row_bytes, external_bytes: 0 };
-    for stored in leaves.iter().filter_map(|leaf| tree.stored(*leaf)) {
+    for stored in leaves {
         weight.active_bytes += stored.active_bytes;
         weight.external_bytes += stored.external_bytes;
     }

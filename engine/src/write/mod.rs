@@ -35,7 +35,7 @@ use crate::{
     error::{Error, Result},
     revision::Rev,
 };
-pub(crate) use apply::{Scratch, weight, weight_of};
+pub(crate) use apply::{Scratch, weight, weight_of, weight_of_leaves};
 pub use hook::{PendingWrite, WriteHook};
 pub(crate) use local::LocalDocument;
 use prepare::{Plan, Prepared};

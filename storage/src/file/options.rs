@@ -21,6 +21,9 @@ pub struct Options {
     /// Bytes of edits for which writers may be made to wait at the end of a compaction, when the new file
     /// takes the place of the old one. What is more is copied before, while they go on.
     pub compact_pause_bytes: u64,
+    /// Threads that help the one that compacts. `None`: as many as the machine has, up to a limit, and the
+    /// documents are worth. `Some(0)`: none, so that a compaction does the same in the same order each time.
+    pub compact_helpers: Option<usize>,
     /// The salt and creation id of a new file, for runs that must be reproducible. `None`: random.
     pub identity: Option<[u8; 32]>,
 }
@@ -34,6 +37,7 @@ impl Default for Options {
             read_by: ReadBy::Auto,
             cache_bytes: 4 * 1024 * 1024,
             compact_pause_bytes: 1024 * 1024,
+            compact_helpers: None,
             identity: None,
         }
     }

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     error::{Error, Result},
     store::{Counts, DocEntry, KeyRange, Seq, Value},
-    tree::{CountEntries, Tree},
+    tree::{CountEntries, Near, Tree, TreeValue},
 };
 
 /// The trees of one checkpoint, and how to read them.
@@ -27,8 +27,11 @@ pub(super) struct Trees {
     pub(super) staging: Arc<Staging>,
 }
 
+/// The tree of documents by id.
+type DocTree<'t> = Tree<'t, dyn Reader, SumCounts>;
+
 impl Trees {
-    pub(super) fn by_id(&self) -> Tree<'_, dyn Reader, SumCounts> {
+    pub(super) fn by_id(&self) -> DocTree<'_> {
         Tree::new(self.reader.as_ref(), self.roots.by_id, SumCounts)
     }
 
@@ -99,6 +102,19 @@ impl<'v> View<'v> {
     }
 
     pub(super) fn doc(self, id: &[u8]) -> Result<Option<DocEntry<'v>>> {
+        self.doc_by(id, |tree| tree.get(id))
+    }
+
+    /// The same for many documents of which neighbours may follow each other; see [`Tree::get_near`].
+    pub(super) fn doc_near(self, id: &[u8], near: &mut Near) -> Result<Option<DocEntry<'v>>> {
+        self.doc_by(id, |tree| tree.get_near(id, near))
+    }
+
+    fn doc_by(
+        self,
+        id: &[u8],
+        get: impl FnOnce(DocTree<'v>) -> Result<Option<TreeValue<'v>>>,
+    ) -> Result<Option<DocEntry<'v>>> {
         if let Some(slot) = self.layers().find_map(|layer| layer.doc(id)) {
             return Ok(slot.record.as_ref().map(|record| DocEntry {
                 seq: record.seq,
@@ -106,7 +122,7 @@ impl<'v> View<'v> {
                 value: Value::Borrowed(record.by_id()),
             }));
         }
-        let Some(row) = self.trees.by_id().get(id)?.map(Value::from) else { return Ok(None) };
+        let Some(row) = get(self.trees.by_id())?.map(Value::from) else { return Ok(None) };
         let (seq, weight, at) = rows::decode_doc(&row).ok_or_else(|| self.trees.bad_row())?;
         Ok(Some(DocEntry { seq, weight, value: skip_front(row, at) }))
     }

@@ -1,5 +1,7 @@
 //! Entries in memory.
 
+use std::cmp::Ordering;
+
 use crate::codec::head;
 
 /// Entries in one buffer, and where each of them is.
@@ -9,6 +11,8 @@ pub(super) struct Buffer {
     bytes: Vec<u8>,
     slots: Vec<Slot>,
     limit: usize,
+    /// Each key is at least the one before: the entries came sorted, as many do.
+    is_sorted: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -23,7 +27,7 @@ struct Slot {
 impl Buffer {
     /// Takes entries of about `limit` bytes, what is kept beside them included.
     pub(super) fn new(limit: usize) -> Self {
-        Buffer { bytes: Vec::new(), slots: Vec::new(), limit }
+        Buffer { bytes: Vec::new(), slots: Vec::new(), limit, is_sorted: true }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -44,7 +48,20 @@ impl Buffer {
         self.bytes.extend_from_slice(value);
         let len = |len: usize| u32::try_from(len).unwrap_or(u32::MAX);
         let (key_len, value_len) = (len(key.len()), len(value.len()));
-        self.slots.push(Slot { head: head(key), start, key_len, value_len });
+        let slot = Slot { head: head(key), start, key_len, value_len };
+        // The entry before is still in the processor's cache; when all of them are sorted, it is not.
+        self.is_sorted = self.is_sorted
+            && self.slots.last().is_none_or(|last| order(&self.bytes, last, &slot).is_le());
+        self.slots.push(slot);
+    }
+
+    /// Makes room for so many entries of so many bytes, within the limit, so that they need not be moved when the
+    /// buffer grows.
+    pub(super) fn reserve(&mut self, entries: usize, entry_bytes: usize) {
+        let most = self.limit / (entry_bytes + size_of::<Slot>());
+        let entries = entries.min(most);
+        self.bytes.reserve_exact(entries * entry_bytes);
+        self.slots.reserve_exact(entries);
     }
 
     /// Doubles the buffer as a `Vec` does, but not beyond the limit.
@@ -58,10 +75,11 @@ impl Buffer {
 
     /// Brings the entries into order; those with equal keys keep theirs.
     pub(super) fn sort(&mut self) {
-        let bytes = &self.bytes;
-        self.slots.sort_by(|a, b| {
-            a.head.cmp(&b.head).then_with(|| slot_key(bytes, a).cmp(slot_key(bytes, b)))
-        });
+        if !self.is_sorted {
+            let bytes = &self.bytes;
+            self.slots.sort_by(|a, b| order(bytes, a, b));
+            self.is_sorted = true;
+        }
     }
 
     /// Sorts, and walks in order.
@@ -82,12 +100,17 @@ impl Buffer {
         self.bytes.clear();
         self.bytes.shrink_to(self.limit);
         self.slots.clear();
+        self.is_sorted = true;
     }
 
     /// Drops the entries and the memory.
     pub(super) fn free(&mut self) {
         *self = Buffer::new(self.limit);
     }
+}
+
+fn order(bytes: &[u8], a: &Slot, b: &Slot) -> Ordering {
+    a.head.cmp(&b.head).then_with(|| slot_key(bytes, a).cmp(slot_key(bytes, b)))
 }
 
 fn slot_key<'b>(bytes: &'b [u8], slot: &Slot) -> &'b [u8] {

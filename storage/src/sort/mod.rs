@@ -106,6 +106,17 @@ impl Sorter {
         self.entries == 0
     }
 
+    /// Makes room in memory, within the budget, for so many entries of so many bytes (key and value) each.
+    pub fn reserve(&mut self, entries: u64, entry_bytes: usize) {
+        self.buffer.reserve(usize::try_from(entries).unwrap_or(usize::MAX), entry_bytes);
+    }
+
+    /// Brings what is in memory into order now, rather than when it is merged: a thread that is done does this for
+    /// the one that merges.
+    pub fn sort(&mut self) {
+        self.buffer.sort();
+    }
+
     /// Ends the collection and begins the merge.
     ///
     /// # Errors

@@ -34,7 +34,7 @@ pub use fold::{Fold, Step};
 pub use node_ref::{MAX_HEIGHT, NodeRef, Root};
 pub use pages::{NodeBuffer, Page, Pages, Sink};
 pub(crate) use raw::{RawNode, RawValue};
-pub use read::{Tree, TreeValue};
+pub use read::{Near, Tree, TreeValue};
 pub use reduce::{CountEntries, Malformed, NoSum, Reduce};
 pub use verify::TreeShape;
 pub use write::{Builder, MAX_ENTRY_KEY_BYTES, MAX_ENTRY_VALUE_BYTES, build, merge};

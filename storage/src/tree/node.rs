@@ -219,6 +219,12 @@ impl<'n> Node<'n> {
         Ok(Err(low))
     }
 
+    /// Whether an entry is that of a key.
+    pub(super) fn has_key(&self, index: usize, key: &[u8]) -> Result<bool, Malformed> {
+        let Some(suffix) = key.strip_prefix(self.prefix) else { return Ok(false) };
+        Ok(Target::new(suffix).compare(&self.entry(index)?).is_eq())
+    }
+
     /// The child whose keys are those around `key`.
     #[inline]
     pub(super) fn child_index(&self, key: &[u8]) -> Result<usize, Malformed> {

@@ -117,6 +117,10 @@ pub fn plain<'v>(key: &[u8], value: &'v [u8]) -> &'v [u8] {
 pub struct Rewriter;
 
 impl Compaction for Rewriter {
+    fn another(&self) -> Box<dyn Compaction + '_> {
+        Box::new(Rewriter)
+    }
+
     fn document(&mut self, old: OldDocument<'_>, copier: &mut dyn Copier) -> Result<NewDocument> {
         let (blob, value) = decode(old.by_id);
         let blob = match blob {

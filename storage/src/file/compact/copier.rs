@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::blobs::Blobs;
+use super::blobs::PutBlob;
 use crate::{
     compaction::{Copier, Rewrite},
     error::Result,
@@ -35,9 +35,9 @@ fn find<R: PartialEq + Copy>(pairs: &[(R, R)], at: R) -> Option<R> {
 }
 
 /// Copies from one file into another.
-pub(super) struct FileCopier<'c, 't> {
+pub(super) struct FileCopier<'c> {
     pub(super) from: &'c Trees,
-    pub(super) to: &'c mut Blobs<'t>,
+    pub(super) to: &'c mut dyn PutBlob,
     /// What is there already.
     pub(super) known: Known,
     /// Streams copied while no document referred to them.
@@ -46,13 +46,13 @@ pub(super) struct FileCopier<'c, 't> {
     pub(super) go_on: &'c dyn Fn() -> Result<()>,
 }
 
-impl FileCopier<'_, '_> {
+impl FileCopier<'_> {
     fn copy(&mut self, at: BlobRef) -> Result<BlobRef> {
         self.to.put(&self.from.reader.blob(at)?, at.crc)
     }
 }
 
-impl Copier for FileCopier<'_, '_> {
+impl Copier for FileCopier<'_> {
     fn blob(&mut self, at: BlobRef) -> Result<BlobRef> {
         if let Some(copy) = find(&self.known.blobs, at) {
             return Ok(copy);

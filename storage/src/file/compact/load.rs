@@ -1,20 +1,32 @@
-//! The one sequential pass: a snapshot into the new file.
+//! The one pass: a snapshot into the new file, on one thread or several.
 
-use std::{collections::HashMap, path::PathBuf, sync::Arc};
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use super::{
-    CHANGES_PER_LOOK, Look,
-    blobs::Blobs,
+    Look,
     catch_up::Moment,
-    copier::{FileCopier, Known},
+    copy::{self, Rows},
+    crew::{self, GoOn, Task},
+    frames::NodeFrames,
+    helpers::Helpers,
+    room::Room,
+    slices::Slices,
+    syncing::{self, Syncing},
     target::Target,
 };
 use crate::{
-    compaction::{Compaction, OldDocument, Phase},
+    codec::length,
+    compaction::{Compaction, Phase, Progress},
     error::{Error, Result},
     file::{
-        checkpoint::{FrameSink, check_counts},
-        cursor::{ChangeRows, KeyRows},
+        checkpoint::check_counts,
         frame::{FrameBuffer, Kind},
         generation::{Found, Generation, LastCommit},
         head::Head,
@@ -22,21 +34,28 @@ use crate::{
         reader::Readers,
         record::{CheckpointRecord, Roots},
         recovery::with_suffix,
-        rows::{self, Space, SumCounts},
+        rows::SumCounts,
         staging::Staging,
         state::{State, Trees},
         store::FileStore,
         tail::Tail,
     },
-    sort::{Sorted, Sorter},
-    store::{ChangeCursor, Counts, Direction, KeyRange, LocalCursor, Seq},
+    sort::{self, Sorter},
+    store::{Counts, Seq, StreamRef},
     tree::{Builder, CountEntries, Reduce, Root},
 };
 
-/// Memory in which the rows by id are sorted, in bytes.
-const ID_SORT_BYTES: usize = 16 * 1024 * 1024;
-/// Memory for rows that come sorted and only wait for the trees to be built, in bytes each.
-const SPOOL_BYTES: usize = 4 * 1024 * 1024;
+/// Memory in which the rows by id are sorted, in bytes, of all threads together.
+const ID_SORT_BYTES: usize = 32 * 1024 * 1024;
+/// Memory for rows that come sorted and only wait for the trees to be built, in bytes, of all threads
+/// together.
+const SPOOL_BYTES: usize = 32 * 1024 * 1024;
+/// Bytes of a row by id with its key, more or less: what memory is asked for beforehand.
+const ID_ROW_BYTES: usize = 160;
+/// The same for rows by sequence.
+const SEQ_ROW_BYTES: usize = 96;
+/// Rows of a tree between two looks at whether to go on.
+const ROWS_PER_LOOK: u64 = 256;
 
 /// The new file as of a moment.
 pub(super) struct Loaded {
@@ -52,160 +71,149 @@ pub(super) fn load(
     job: &mut dyn Compaction,
     look: Look<'_>,
 ) -> Result<Loaded> {
-    let tail = target.tail(look.store);
-    let mut copy = Copy::new(moment, target, &tail, look);
-    copy.documents(job)?;
-    copy.keys(job)?;
-    copy.blobs.flush()?;
-    let (roots, counts) = copy.trees()?;
+    let helpers = Helpers::take(look.store.options.compact_helpers, moment.state.head.counts);
+    let mut copy = |syncing| copy_into(moment, target, job, look, helpers.count(), syncing);
+    let (tail, roots, counts) = match helpers.count() {
+        0 => copy(Syncing::InPlace),
+        _ => syncing::behind(&target.file, &look.store.path, copy),
+    }?;
     found(moment, target, look.store, tail, roots, counts)
 }
 
-/// Rows that were copied and wait for their trees.
-struct Copy<'c> {
-    state: &'c State,
-    look: Look<'c>,
-    tail: &'c Tail,
-    blobs: Blobs<'c>,
-    by_id: Sorter,
-    by_seq: Sorter,
-    keys: Sorter,
-    counts: Counts,
-    done: u64,
-    row: Vec<u8>,
+/// The copy up to the trees, durable.
+fn copy_into(
+    moment: &Moment,
+    target: &Target,
+    job: &mut dyn Compaction,
+    look: Look<'_>,
+    helpers: usize,
+    syncing: Syncing,
+) -> Result<(Tail, Roots, Counts)> {
+    let load = Load {
+        state: &moment.state,
+        room: target.room(look.store, syncing),
+        slices: Slices::new(&moment.state, 1 + helpers)?,
+        staged: HashMap::new(),
+        done: AtomicU64::new(0),
+    };
+    let scratch = Scratch { store: look.store, target };
+    let watch = |Progress { phase, done, total }| look.go_on(phase, done, total);
+    let rows = load.documents(job, helpers, &scratch, &watch)?;
+    let mut keys = scratch.sorter(".keys", SPOOL_BYTES);
+    copy::keys(&load, job, &mut keys, &watch)?;
+    let (roots, counts) = load.trees(rows, keys, helpers > 0, &watch)?;
+    Ok((target.tail(look.store, load.room.finish()?), roots, counts))
 }
 
-impl<'c> Copy<'c> {
-    fn new(moment: &'c Moment, target: &Target, tail: &'c Tail, look: Look<'c>) -> Self {
-        let sorter = |suffix, memory| {
-            let path: PathBuf = with_suffix(&target.path, suffix);
-            Sorter::new(Arc::clone(&look.store.disk), path, memory)
+/// What the threads of a load share.
+pub(super) struct Load<'c> {
+    pub(super) state: &'c State,
+    pub(super) room: Room,
+    pub(super) slices: Slices<'c>,
+    /// Nothing was copied before.
+    pub(super) staged: HashMap<StreamRef, StreamRef>,
+    /// Documents copied, those of slices under way not included.
+    pub(super) done: AtomicU64,
+}
+
+impl Load<'_> {
+    pub(super) fn progress(&self, phase: Phase) -> Progress {
+        let (done, total) = (self.done.load(Ordering::Relaxed), self.state.head.counts.documents());
+        Progress { phase, done, total }
+    }
+
+    /// Copies the documents; returns what each thread has for the trees.
+    fn documents(
+        &self,
+        job: &dyn Compaction,
+        helpers: usize,
+        scratch: &Scratch<'_>,
+        watch: GoOn<'_>,
+    ) -> Result<Vec<Rows>> {
+        let threads = 1 + helpers;
+        let share = self.state.head.counts.documents() / length(threads);
+        let rows = |number| {
+            let mut by_id = scratch.sorter(&format!(".by-id-{number}"), ID_SORT_BYTES / threads);
+            let mut by_seq = scratch.sorter(&format!(".by-seq-{number}"), SPOOL_BYTES / threads);
+            by_id.reserve(share, ID_ROW_BYTES);
+            by_seq.reserve(share, SEQ_ROW_BYTES);
+            Rows { by_id, by_seq, counts: Counts::default() }
         };
-        Copy {
-            state: &moment.state,
-            look,
-            tail,
-            blobs: Blobs::new(tail),
-            by_id: sorter(".by-id", ID_SORT_BYTES),
-            by_seq: sorter(".by-seq", SPOOL_BYTES),
-            keys: sorter(".keys", SPOOL_BYTES),
-            counts: Counts::default(),
-            done: 0,
-            row: Vec::new(),
+        let task = |number| -> Task<'_, Rows> {
+            let (mut job, rows) = (job.another(), rows(number));
+            Box::new(move |go_on| copy::documents(self, job.as_mut(), rows, go_on))
+        };
+        crew::work((0..threads).map(task).collect(), helpers > 0, watch)
+    }
+
+    /// Builds the trees.
+    fn trees(
+        &self,
+        rows: Vec<Rows>,
+        keys: Sorter,
+        is_at_once: bool,
+        watch: GoOn<'_>,
+    ) -> Result<(Roots, Counts)> {
+        let (mut by_id, mut by_seq, mut counts) = (Vec::new(), Vec::new(), Counts::default());
+        for rows in rows {
+            by_id.push(rows.by_id);
+            by_seq.push(rows.by_seq);
+            counts += rows.counts;
         }
-    }
-
-    fn go_on(&self, phase: Phase) -> Result<()> {
-        self.look.go_on(phase, self.done, self.state.head.counts.documents())
-    }
-
-    fn documents(&mut self, job: &mut dyn Compaction) -> Result<()> {
-        self.go_on(Phase::Documents)?;
-        let mut changes = ChangeRows::new(self.state.view(), 0, Direction::Forward)?;
-        while let Some(change) = changes.next()? {
-            self.document(change.seq, change.id, change.value, job)?;
-            self.done += 1;
-            if self.done.is_multiple_of(CHANGES_PER_LOOK) {
-                self.go_on(Phase::Documents)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn document(
-        &mut self,
-        seq: Seq,
-        id: &[u8],
-        by_seq: &[u8],
-        job: &mut dyn Compaction,
-    ) -> Result<()> {
-        let entry = self.state.view().doc(id)?.filter(|entry| entry.seq == seq);
-        let entry = entry.ok_or_else(|| self.state.trees.bad_row())?;
-        let old = OldDocument { id, seq, weight: entry.weight, by_id: &entry.value, by_seq };
-        let (look, done) = (self.look, self.done);
         let total = self.state.head.counts.documents();
-        let mut copier = FileCopier {
-            from: &self.state.trees,
-            to: &mut self.blobs,
-            known: Known::default(),
-            staged: &HashMap::new(),
-            go_on: &|| look.go_on(Phase::Documents, done, total),
-        };
-        let new = job.document(old, &mut copier)?;
-        self.counts += new.weight.into();
-        self.row.clear();
-        rows::encode_doc(&mut self.row, seq, new.weight, &new.by_id);
-        self.by_id.push(id, &self.row)?;
-        self.row.clear();
-        rows::encode_change(&mut self.row, id, &new.by_seq);
-        self.by_seq.push(&rows::seq_key(seq), &self.row)
-    }
-
-    fn keys(&mut self, job: &mut dyn Compaction) -> Result<()> {
-        for space in [Space::Local, Space::Meta] {
-            let view = self.state.view();
-            let mut keys = KeyRows::new(view, space, &KeyRange::all(), Direction::Forward)?;
-            while let Some((key, value)) = keys.next()? {
-                let go_on = || self.look.go_on(Phase::Keys, self.done, self.done);
-                let mut copier = FileCopier {
-                    from: &self.state.trees,
-                    to: &mut self.blobs,
-                    known: Known::default(),
-                    staged: &HashMap::new(),
-                    go_on: &go_on,
-                };
-                if let Some(value) = job.key(space.keyspace(), key, value, &mut copier)? {
-                    self.keys.push(&space.key(key), &value)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Builds the trees, each of them in one piece of the file.
-    fn trees(self) -> Result<(Roots, Counts)> {
-        let Copy { look, tail, by_id, by_seq, keys, done, counts, .. } = self;
-        let build = |sorter: Sorter, phase, total| Build {
-            rows: sorter.finish(),
-            tail,
-            look,
-            phase,
-            total,
-        };
-        let by_seq = build(by_seq, Phase::BySequence, done).run(CountEntries)?;
-        let by_id = build(by_id, Phase::ById, done).run(SumCounts)?;
-        let keys = build(keys, Phase::Keys, 0).run(CountEntries)?;
-        Ok((Roots { by_id, by_seq, keys }, counts))
+        let step = |phase| Progress { phase, done: 0, total };
+        let room = &self.room;
+        let mut roots = Roots::empty();
+        let tasks: Vec<Task<'_, ()>> = vec![
+            Box::new(|go_on| {
+                roots.by_seq = build(by_seq, CountEntries, room, step(Phase::BySequence), go_on)?;
+                Ok(())
+            }),
+            Box::new(|go_on| {
+                roots.by_id = build(by_id, SumCounts, room, step(Phase::ById), go_on)?;
+                Ok(())
+            }),
+        ];
+        crew::work(tasks, is_at_once, watch)?;
+        roots.keys = build(vec![keys], CountEntries, room, step(Phase::Keys), watch)?;
+        Ok((roots, counts))
     }
 }
 
-/// A tree about to be built.
-struct Build<'b> {
-    rows: Result<Sorted>,
-    tail: &'b Tail,
-    look: Look<'b>,
-    phase: Phase,
-    /// Rows, if it is known how many there are.
-    total: u64,
+/// Where rows are sorted that are more than memory holds.
+struct Scratch<'s> {
+    store: &'s FileStore,
+    target: &'s Target,
 }
 
-impl Build<'_> {
-    fn run(self, reduce: impl Reduce) -> Result<Root> {
-        let mut rows = self.rows?;
-        let mut sink = FrameSink::new(self.tail);
-        let mut builder = Builder::new(reduce, &mut sink);
-        let mut count = 0u64;
-        while let Some((key, value)) = rows.next()? {
-            if count.is_multiple_of(CHANGES_PER_LOOK) {
-                self.look.go_on(self.phase, count, self.total)?;
-            }
-            builder.push(key, value)?;
-            count += 1;
-        }
-        let root = builder.finish()?;
-        sink.finish()?;
-        Ok(root)
+impl Scratch<'_> {
+    fn sorter(&self, suffix: &str, memory_bytes: usize) -> Sorter {
+        let path: PathBuf = with_suffix(&self.target.path, suffix);
+        Sorter::new(Arc::clone(&self.store.disk), path, memory_bytes)
     }
+}
+
+/// Builds a tree of what was sorted.
+fn build(
+    rows: Vec<Sorter>,
+    reduce: impl Reduce,
+    room: &Room,
+    mut step: Progress,
+    go_on: GoOn<'_>,
+) -> Result<Root> {
+    let mut rows = sort::merge(rows)?;
+    let mut nodes = NodeFrames::new(room);
+    let mut builder = Builder::new(reduce, &mut nodes);
+    while let Some((key, value)) = rows.next()? {
+        if step.done.is_multiple_of(ROWS_PER_LOOK) {
+            go_on(step)?;
+        }
+        builder.push(key, value)?;
+        step.done += 1;
+    }
+    let root = builder.finish()?;
+    nodes.finish()?;
+    Ok(root)
 }
 
 /// Ends the load with a checkpoint, from where the new file can be read and written.
@@ -222,7 +230,6 @@ fn found(
     if !same {
         return Err(Error::Invalid { what: "a compaction that changes what counts as deleted" });
     }
-    tail.sync()?;
     let (path, staging) = (Arc::clone(&store.path), Arc::<Staging>::default());
     let readers = Readers::new(
         Arc::clone(&path),

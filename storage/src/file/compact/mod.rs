@@ -1,15 +1,18 @@
 //! Compaction: what is live is copied into a new file, which then takes the place of the old one.
 //!
-//! 1. [`load`]: a snapshot is copied in one sequential pass. Bodies, attachments and rows go the way
-//!    from file to file in the order of the changes; the rows by id are sorted outside of memory;
-//!    then the trees are built bottom up.
+//! 1. [`load`]: a snapshot is copied in one pass. Bodies, attachments and rows go the way from file to file
+//!    in the order of the changes; the rows by id are sorted outside of memory; then the trees are built
+//!    bottom up. Several threads share this work: the changes are cut into slices (`slices`), each
+//!    thread takes one after the other (`copy`) and fills frames of its own (`frames`) in places of the new
+//!    file that it was given (`room`), which another one syncs meanwhile (`syncing`); `crew` is who they are,
+//!    `helpers` how many.
 //! 2. [`catch_up`]: the commits made meanwhile are read from the old file's log and done again in the new
 //!    file, in rounds. Each edit takes the same sequence again. An edit that a later one of the same
 //!    round supersedes takes its sequence and leaves no other trace.
 //! 3. [`swap`]: the last, short round runs while writers wait. Then the new file is synced and renamed
 //!    over the old one, the folder is synced, and readers and writers are shown the new one.
 //!
-//! * `target`: the new file while it has no name of its own; `blobs`: what is copied into it;
+//! * `target`: the new file while it has no name of its own; `blobs`: what is added to it behind the copy;
 //!   `copier`: the references of one document; `pace`: what slows down writers that outrun the copy
 //!
 //! Until the rename, the old file is the database and nothing refers to the new one: whatever fails,
@@ -18,9 +21,16 @@
 mod blobs;
 mod catch_up;
 mod copier;
+mod copy;
+mod crew;
+mod frames;
+mod helpers;
 mod load;
 mod pace;
+mod room;
+mod slices;
 mod swap;
+mod syncing;
 mod target;
 
 use std::{collections::HashMap, sync::Arc};

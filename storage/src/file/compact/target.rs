@@ -4,6 +4,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use xxhash_rust::xxh3;
 
+use super::{room::Room, syncing::Syncing};
 use crate::{
     disk::{Disk, File, OpenMode},
     error::{Result, io_error},
@@ -38,10 +39,16 @@ impl Target {
         Ok(Target { disk: Arc::clone(&store.disk), path, identity, file, kept: false })
     }
 
-    /// The appending end of the empty file. Its space ahead comes with its final name.
-    pub(super) fn tail(&self, store: &FileStore) -> Tail {
+    /// The space of the empty file.
+    pub(super) fn room(&self, store: &FileStore, syncing: Syncing) -> Room {
+        let (path, file) = (Arc::clone(&store.path), Arc::clone(&self.file));
+        Room::new(path, file, Keys::new(&self.identity), syncing, FIRST_FRAME)
+    }
+
+    /// The appending end of the file, which is durable up to `position`. Its space ahead comes with its final
+    /// name.
+    pub(super) fn tail(&self, store: &FileStore, position: Position) -> Tail {
         let keys = Keys::new(&self.identity);
-        let position = Position { end: FIRST_FRAME, chain: keys.genesis(), anchor: 0 };
         Tail::new(Arc::clone(&store.path), Arc::clone(&self.file), keys, position, 0)
     }
 
