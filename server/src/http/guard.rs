@@ -40,6 +40,8 @@ pub(super) const PATIENCE: Patience = Patience {
 pub(super) struct Activity {
     /// Requests that are being answered, and tunnels.
     running: AtomicUsize,
+    /// How many there have been. One may be answered between two reads, which then find nothing running.
+    begun: AtomicUsize,
 }
 
 /// Says that a request is being answered, while it lives.
@@ -50,7 +52,12 @@ impl Activity {
     /// A request has been read and is now answered.
     pub(super) fn begin(self: &Arc<Self>) -> Running {
         self.running.fetch_add(1, Ordering::Relaxed);
+        self.begun.fetch_add(1, Ordering::Relaxed);
         Running(Arc::clone(self))
+    }
+
+    fn begun(&self) -> usize {
+        self.begun.load(Ordering::Relaxed)
     }
 
     fn is_idle(&self) -> bool {
@@ -81,6 +88,8 @@ pub(super) struct Guarded<S> {
     activity: Arc<Activity>,
     patience: Patience,
     owed: Owed,
+    /// Requests that had begun when that was said.
+    begun: usize,
     /// Rings when what is owed is due, or earlier.
     due: Option<Pin<Box<Sleep>>>,
     /// Runs while the client takes nothing.
@@ -90,7 +99,7 @@ pub(super) struct Guarded<S> {
 impl<S> Guarded<S> {
     /// Guards a new connection.
     pub(super) fn new(stream: S, activity: Arc<Activity>, patience: Patience) -> Self {
-        Self { stream, activity, patience, owed: Owed::Nothing, due: None, stalled: None }
+        Self { stream, activity, patience, owed: Owed::Nothing, begun: 0, due: None, stalled: None }
     }
 
     /// Takes note of bytes that came; fails if they are part of a head and came too late.
@@ -149,9 +158,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        let is_idle = this.activity.is_idle();
-        if !is_idle {
+        let (is_idle, begun) = (this.activity.is_idle(), this.activity.begun());
+        if !is_idle || begun != this.begun {
             this.owed = Owed::Nothing;
+            this.begun = begun;
         }
         let before = buffer.filled().len();
         match Pin::new(&mut this.stream).poll_read(context, buffer) {
@@ -286,6 +296,25 @@ mod tests {
         let error = server.write_all(&[7; 1000]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         client.read_exact(&mut byte).await.unwrap();
+    }
+
+    /// A regression: after a request that was answered between two reads, its head was still waited for, so that
+    /// a connection in use ended when the patience with that was over.
+    #[tokio::test]
+    async fn requests_that_are_answered_at_once_leave_no_head_behind() {
+        let (mut client, mut server, activity) = guarded();
+        let mut byte = [0];
+        for _ in 0..8 {
+            client.write_all(b"x").await.unwrap();
+            assert_eq!(server.read(&mut byte).await.unwrap(), 1);
+            drop(activity.begin());
+            let idle = tokio::time::timeout(SHORT / 2, server.read(&mut byte));
+            assert!(idle.await.is_err());
+        }
+        let idle = tokio::time::timeout(3 * SHORT, server.read(&mut byte));
+        assert!(idle.await.is_err(), "between requests there is no hurry");
+        client.write_all(b"x").await.unwrap();
+        assert_eq!(server.read(&mut byte).await.unwrap(), 1);
     }
 
     #[tokio::test]
