@@ -253,10 +253,17 @@ impl RevTree {
     /// The newest of the ancestors named by a revision of this generation whose body is there.
     #[must_use]
     pub fn nearest_stored(&self, generation: u64, history: &[RevId]) -> Option<NodeIndex> {
-        let ancestors = history.iter().zip((0..generation).rev());
-        ancestors
-            .filter_map(|(id, generation)| self.find(&Rev::new(generation, id.clone())))
-            .find(|node| self.stored(*node).is_some())
+        // One look at each revision of the tree, and not one at the tree for each that is named: both may be long.
+        let is_named = |rev: &Rev| {
+            let back = generation.checked_sub(rev.generation)?.checked_sub(1)?;
+            Some(history.get(usize::try_from(back).ok()?)? == &rev.id)
+        };
+        let stored = self.indexes().filter(|node| self.stored(*node).is_some());
+        let mut named: Vec<_> =
+            stored.filter(|node| is_named(self.rev(*node)) == Some(true)).collect();
+        named.sort_by_key(|node| std::cmp::Reverse(self.rev(*node).generation));
+        // A revision that was made up by hand may stand in two branches; then the first counts.
+        named.into_iter().find(|node| self.find(self.rev(*node)) == Some(*node))
     }
 
     /// True if no leaf is alive.

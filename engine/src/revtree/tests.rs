@@ -225,6 +225,21 @@ proptest! {
     }
 
     #[test]
+    fn the_nearest_stored_ancestor_is_the_first_that_is_found(tree in any_tree(), (generation, ids, _) in any_history(), forget: bool) {
+        let mut tree = tree;
+        if forget {
+            tree.forget_interior_bodies();
+        }
+        let history = &ids[1..];
+        let mut named = history.iter().zip((0..generation).rev());
+        let naive = named.find_map(|(id, generation)| {
+            let found = tree.find(&Rev::new(generation, id.clone()))?;
+            tree.stored(found).is_some().then_some(found)
+        });
+        prop_assert_eq!(tree.nearest_stored(generation, history), naive);
+    }
+
+    #[test]
     fn stemming_is_that_of_the_model(tree in any_tree(), limit in 1usize..5) {
         let (mut tree, mut model) = (tree.clone(), model_of(&tree));
         let before = tree.len();
