@@ -36,6 +36,8 @@ const MAX_STREAMS: usize = 8;
 /// What a document is taken for as long as none has been seen, in bytes. Until then no two requests for
 /// documents are under way.
 const ASSUMED_BYTES: usize = 2 * 1024;
+/// The status of an answer by which a server asks to be left alone for a while.
+const TOO_MANY_REQUESTS: u16 = 429;
 /// The wait before a document is tried again; it doubles.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 /// The longest such wait.
@@ -189,6 +191,8 @@ impl Mover {
                     let Key { id, rev } = wanted.key;
                     return Err(ReplicationError::MissingRevision { id, rev: rev.to_string() });
                 }
+                // The next attempt waits until the server wants it, which also knows when it is too much.
+                Err(ReplicationError::Http { status: TOO_MANY_REQUESTS, .. }) => {}
                 Err(error) if is_transient(&error) && left > 0 => {
                     left -= 1;
                     sleep(wait).await;
@@ -212,6 +216,7 @@ impl Mover {
                 }
             };
             self.learn(attached.bytes());
+            let is_followed = attached.is_followed();
             let written = self.target.write_attached(attached).await?;
             if !written.without_stubs.is_empty() {
                 return Ok(Single::WithoutStubs);
@@ -222,6 +227,11 @@ impl Mover {
                 doc_write_failures: written.failures,
                 ..Stats::default()
             });
+            if is_followed && written.failures > 0 {
+                // Its attachments need not be read. What may come behind them, a later revision on another
+                // branch, the feed lists again.
+                break;
+            }
         }
         Ok(single)
     }

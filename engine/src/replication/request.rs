@@ -18,6 +18,12 @@ const MAX_BATCH_ROWS: u64 = 10_000;
 const MAX_CONNECTIONS: u64 = 256;
 /// Most attempts at one request.
 const MAX_RETRIES: u64 = 100;
+/// Workers, rows of a batch, connections and time between checkpoints of a replication with a server that
+/// limits how often it may be asked; CouchDB's figures.
+const SLOW_WORKERS: usize = 2;
+const SLOW_BATCH_ROWS: usize = 100;
+const SLOW_CONNECTIONS: usize = 5;
+const SLOW_CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5);
 /// Longest of all times that can be set.
 const MAX_TIME: Duration = Duration::from_secs(24 * 3600);
 
@@ -169,6 +175,16 @@ impl Replication {
         let source = Endpoint::parse(members.get("source"), source_proxy, defaults)?;
         let target = Endpoint::parse(members.get("target"), target_proxy, defaults)?;
         options.finish(source, target)
+    }
+
+    /// Asks less of both sides, for one that limits how often it may be asked: fewer workers and
+    /// connections, smaller batches, checkpoints sooner. What is less already stays as it is, and so does
+    /// the id.
+    pub fn slow_down(&mut self) {
+        self.workers = self.workers.min(SLOW_WORKERS);
+        self.batch_rows = self.batch_rows.min(SLOW_BATCH_ROWS);
+        self.connections = self.connections.min(SLOW_CONNECTIONS);
+        self.checkpoint_interval = self.checkpoint_interval.min(SLOW_CHECKPOINT_INTERVAL);
     }
 
     /// Makes sure that the parameters for a filter are strings, as `_replicate` wants them.
@@ -415,6 +431,15 @@ mod tests {
         let params = parse(r#","filter":"d/f","query_params":{"a":"b","n":1}"#).unwrap();
         let error = params.require_string_params().unwrap_err();
         assert_eq!(error.to_string(), "n value must be a string.");
+    }
+
+    #[test]
+    fn slowing_down_raises_nothing() {
+        let mut replication = parse(r#","worker_processes":1"#).unwrap();
+        replication.slow_down();
+        let Replication { workers, batch_rows, connections, checkpoint_interval, .. } = replication;
+        assert_eq!((workers, batch_rows, connections), (1, SLOW_BATCH_ROWS, SLOW_CONNECTIONS));
+        assert_eq!(checkpoint_interval, SLOW_CHECKPOINT_INTERVAL);
     }
 
     #[test]

@@ -286,7 +286,8 @@ impl Jobs {
             control.stopped().await;
             tokio::time::sleep(STOP_GRACE).await;
         };
-        let running = AssertUnwindSafe(self.runner.run(&work.job, control.clone())).catch_unwind();
+        let run = self.runner.run(&work.next_run(), control.clone());
+        let running = AssertUnwindSafe(run).catch_unwind();
         tokio::select! {
             result = running => result.unwrap_or_else(|_| {
                 Err(ReplicationError::Internal("the replication failed inside the server".into()))
@@ -339,6 +340,7 @@ impl Jobs {
             (is_known, schedule.ended(run, how.clone(), self.now()).is_some())
         };
         if let Some(work) = work.as_ref().filter(|_| is_known) {
+            work.learn(&result);
             self.report(work, how, result, done);
         }
         self.pump();

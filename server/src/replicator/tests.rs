@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use settee_engine::document::{Document, Limits};
 use settee_engine::json::{Object, Value};
 use settee_engine::replication::{
-    Context, Control, Defaults, Job, Outcome, Replication, ReplicationError, ServerIdentity,
+    Context, Control, Defaults, Job, Outcome, Replication, ReplicationError, ServerIdentity, Side,
 };
 use settee_engine::{Caller, Database, Databases, Error, GetOptions, Props, WriteMode};
 
@@ -16,12 +16,14 @@ use super::jobs::{JobEvent, Jobs};
 use super::schedule::{Rules, State};
 use super::work::{Boxed, Origin, Runner, Work};
 
-/// Does what the host of the source is called: `done`, `idle`, `fails`, `panics`, `unknown` (whose id can't be
-/// found out), or `deaf`, who doesn't stop when told to.
+/// Does what the host of the source is called: `done`, `idle`, `fails`, `panics`, `busy` (which limits how often
+/// it may be asked), `unknown` (whose id can't be found out), or `deaf`, who doesn't stop when told to.
 #[derive(Default)]
 struct Actor {
     /// The sources that were run, in order.
     ran: Mutex<Vec<String>>,
+    /// With how many connections each of them was to run.
+    connections: Mutex<Vec<usize>>,
     /// Hosts that are well now, whatever they are called.
     healed: Mutex<bool>,
 }
@@ -46,11 +48,16 @@ impl Runner for Actor {
         let host = host(&job.replication);
         let healed = *self.healed.lock();
         self.ran.lock().push(host.clone());
+        self.connections.lock().push(job.replication.connections);
         Box::pin(async move {
             match host.as_str() {
                 "done" => {}
                 _ if healed => {}
                 "fails" => return Err(ReplicationError::Internal("no luck".to_owned())),
+                "busy" => {
+                    let (side, url) = (Side::Source, host);
+                    return Err(ReplicationError::RateLimited { side, url });
+                }
                 "panics" => panic!("as the test wants it"),
                 _ => control.stopped().await,
             }
@@ -268,6 +275,18 @@ async fn failures_are_tried_again_until_it_works() {
     *world.actor.healed.lock() = true;
     world.wait_written("a", "completed").await;
     world.wait_written("b", "completed").await;
+}
+
+#[tokio::test]
+async fn a_job_with_a_server_that_limits_it_goes_on_with_fewer_connections() {
+    let world = World::new(rules(), false);
+    world.order("a", "busy", "");
+    world.wait("it has failed more than once", |world| world.ran() > 2).await;
+    *world.actor.healed.lock() = true;
+    world.wait_written("a", "completed").await;
+    let connections = world.actor.connections.lock().clone();
+    assert!(connections[1] < connections[0], "{connections:?}");
+    assert!(connections[1..].iter().all(|count| *count == connections[1]), "{connections:?}");
 }
 
 #[tokio::test]

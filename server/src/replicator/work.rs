@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use settee_engine::replication::{Control, Job, Outcome, Replication, ReplicationError};
@@ -45,6 +46,8 @@ pub(crate) struct Work {
     pub(crate) origin: Origin,
     /// Whose it is.
     pub(crate) user: Option<String>,
+    /// A run failed because a server limits how often it may be asked: the next ones ask less of it.
+    is_slow: AtomicBool,
     /// The handle of the run there is, or was last.
     control: Mutex<Control>,
     /// How many runs have ended so that somebody is told, and how the last of them did.
@@ -58,9 +61,26 @@ impl Work {
             job,
             origin,
             user,
+            is_slow: AtomicBool::new(false),
             control: Mutex::default(),
             ended: watch::Sender::new((0, stopped())),
         })
+    }
+
+    /// What the next run is to do.
+    pub(super) fn next_run(&self) -> Job {
+        let mut job = self.job.clone();
+        if self.is_slow.load(Ordering::Relaxed) {
+            job.replication.slow_down();
+        }
+        job
+    }
+
+    /// Learns from how a run ended.
+    pub(super) fn learn(&self, result: &Result<Outcome, ReplicationError>) {
+        if let Err(ReplicationError::RateLimited { .. }) = result {
+            self.is_slow.store(true, Ordering::Relaxed);
+        }
     }
 
     /// The handle of the present run, or of the last one.

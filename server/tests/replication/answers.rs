@@ -6,6 +6,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -169,6 +170,50 @@ fn servers_that_are_busy_or_unwell_are_asked_again() {
     let done = answer(&replicate(&context, &request).unwrap());
     assert_eq!(done["history"][0]["doc_write_failures"], 0);
     assert_eq!(contents(&two, "b"), contents(&one, "a"));
+}
+
+/// Allows so many requests in so many milliseconds, and asks to be left alone when there are more.
+fn limited(requests: usize, span: Duration) -> (Arc<AtomicU64>, impl Fn(&Passing) -> Fate) {
+    let refused = Arc::new(AtomicU64::new(0));
+    let (count, window) = (Arc::clone(&refused), Mutex::new((Instant::now(), 0)));
+    let rule = move |_: &Passing| {
+        let mut window = window.lock();
+        if window.0.elapsed() > span {
+            *window = (Instant::now(), 0);
+        }
+        window.1 += 1;
+        match window.1 > requests {
+            false => Fate::Pass,
+            // With and without saying for how long, in both ways of saying it.
+            true => Fate::Answer(
+                match count.fetch_add(1, Ordering::SeqCst) % 3 {
+                    0 => "429 Too Many Requests".into(),
+                    1 => "429 Too Many Requests\r\nRetry-After: 1".into(),
+                    _ => "503 Service Unavailable\r\nRetry-After: 1".into(),
+                },
+                "{\"error\":\"too_many_requests\"}".into(),
+            ),
+        }
+    };
+    (refused, rule)
+}
+
+#[test]
+fn servers_that_limit_requests_are_asked_more_slowly() {
+    let (one, two) = servers();
+    for n in 0..40u64 {
+        let doc = json!({"_attachments": {"f": {"data": base64(&noise(1000, n))}}});
+        ask(&one, "PUT", &format!("/a/{n}"), &doc);
+    }
+    let span = Duration::from_millis(500);
+    let ((of_source, slow), (of_target, slow_too)) = (limited(10, span), limited(3, span));
+    let (source, target) = (Doorkeeper::start(&one, slow), Doorkeeper::start(&two, slow_too));
+    let request =
+        json!({"source": source.url("a"), "target": target.url("b"), "create_target": true});
+    let done = answer(&replicate(&context(&Databases::in_memory()), &request).unwrap());
+    assert_eq!(done["history"][0]["docs_written"], 40);
+    assert_eq!(contents(&two, "b"), contents(&one, "a"));
+    assert!(of_source.load(Ordering::SeqCst) > 0 && of_target.load(Ordering::SeqCst) > 0);
 }
 
 #[test]

@@ -19,7 +19,7 @@ use crate::{answer, ask, base64, contents, context, fill, noise, parse, replicat
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Counts the requests that go through, and breaks connections when told to.
-struct Proxy {
+pub(crate) struct Proxy {
     address: String,
     shared: Arc<Faults>,
 }
@@ -27,18 +27,21 @@ struct Proxy {
 struct Faults {
     target: parking_lot::Mutex<String>,
     requests: AtomicU64,
+    /// Bytes of answers.
+    answered: AtomicU64,
     /// Bytes after which a connection is cut; none are if 0.
     cut_after: AtomicU64,
     closed: AtomicBool,
 }
 
 impl Proxy {
-    fn start(target: &str) -> Self {
+    pub(crate) fn start(target: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let shared = Arc::new(Faults {
             target: parking_lot::Mutex::new(target.to_owned()),
             requests: AtomicU64::new(0),
+            answered: AtomicU64::new(0),
             cut_after: AtomicU64::new(0),
             closed: AtomicBool::new(false),
         });
@@ -55,13 +58,18 @@ impl Proxy {
         Proxy { address, shared }
     }
 
-    fn url(&self, database: &str) -> String {
+    pub(crate) fn url(&self, database: &str) -> String {
         format!("http://{ADMIN}:{PASSWORD}@{}/{database}", self.address)
     }
 
     /// Requests since it was asked last.
     fn requests(&self) -> u64 {
         self.shared.requests.swap(0, Ordering::SeqCst)
+    }
+
+    /// Bytes of answers since it was asked last.
+    pub(crate) fn answered(&self) -> u64 {
+        self.shared.answered.swap(0, Ordering::SeqCst)
     }
 
     fn cut_after(&self, bytes: u64) {
@@ -104,6 +112,9 @@ impl Faults {
                 }
             }
             carried += length as u64;
+            if !counts {
+                self.answered.fetch_add(length as u64, Ordering::SeqCst);
+            }
             let limit = self.cut_after.load(Ordering::SeqCst);
             if limit > 0 && carried > limit || to.write_all(piece).is_err() {
                 break;

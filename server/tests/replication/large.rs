@@ -1,5 +1,6 @@
 //! What is large: documents near the limit of their size and beyond it, and what a job needs of memory.
 
+use super::faults::Proxy;
 use super::*;
 
 /// A text of so many bytes that does not compress.
@@ -64,6 +65,32 @@ fn documents_near_the_limit_go_either_way_and_those_beyond_the_targets_are_count
         let request = json!({"source": from, "target": url(&narrow, name), "create_target": true});
         assert_eq!(counts(&replicate(&context, &request).unwrap()), [5, 2, 3], "{name}");
         assert_eq!(ids(&narrow, name), ["d2", "d4"], "{name}");
+    }
+}
+
+/// A regression: the rest of the source's answer was read to its end for nothing.
+#[test]
+fn attachments_of_a_refused_document_are_not_read() {
+    const ATTACHMENT: usize = 40 << 20;
+    let (one, two) = (Settee::start(), limited());
+    ask(&one, "PUT", "/a", &Value::Null);
+    document(&one, "a", "large", LIMIT + 200_000);
+    let rev = ask(&one, "GET", "/a/large", &Value::Null)["_rev"].as_str().unwrap().to_owned();
+    let headers = [("Authorization", &*admin_header()), ("Content-Type", "image/png")];
+    let path = format!("/a/large/f?rev={rev}");
+    let put = one.connect().try_ask("PUT", &path, &headers, &vec![7; ATTACHMENT]);
+    put.unwrap().expect(201);
+    let databases = Databases::in_memory();
+    let limits = Limits { document_bytes: LIMIT as u64, ..Limits::default() };
+    let context = context(&databases).with_limits(limits);
+    let source = Proxy::start(one.address());
+    for target in ["here".to_owned(), url(&two, "b")] {
+        let request = json!({"source": source.url("a"), "target": target, "create_target": true});
+        let done = answer(&replicate(&context, &request).unwrap());
+        assert_eq!(done["history"][0]["doc_write_failures"], 1, "{target}");
+        // What is in the buffers of the connections has been sent, whether anybody reads it or not.
+        let read = usize::try_from(source.answered()).unwrap();
+        assert!(read < ATTACHMENT / 2, "{target}: {read} bytes");
     }
 }
 

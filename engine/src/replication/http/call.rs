@@ -297,7 +297,7 @@ impl Remote {
         // Logs in first if need be: there is no second chance.
         let uri = self.uri(call)?;
         let authorization = self.authorization().await?;
-        sleep(self.pace.wait()).await;
+        self.keep_pace().await;
         let _permit = self.permit().await;
         let mut request = self.request(call, uri, authorization.as_ref(), body);
         let headers = request.headers_mut();
@@ -306,6 +306,7 @@ impl Remote {
         headers.insert(CONTENT_TYPE, content_type);
         headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
         let url = self.shown(call);
+        let sent = Instant::now();
         let mut response = pin!(self.client.request(request));
         let response = loop {
             match timeout(self.timeout, &mut response).await {
@@ -323,15 +324,12 @@ impl Remote {
             let problem = "the session has expired".to_owned();
             return Err(ReplicationError::Connection { side: self.side, url, problem });
         }
-        if answer.status == StatusCode::TOO_MANY_REQUESTS {
-            self.slow_down(&answer.headers)?;
-        }
-        let retried = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS];
-        if answer.status.is_server_error() || retried.contains(&answer.status) {
+        let is_refused = self.slow_down(sent, &answer)?;
+        let status = answer.status;
+        if is_refused || status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT {
             return Err(self.status_error(call, answer).await);
         }
-        self.pace.answered();
-        let status = answer.status;
+        self.pace.answered(sent, Instant::now());
         Ok((status, answer.bytes(limit).await?))
     }
 
@@ -372,16 +370,13 @@ impl Remote {
         let mut redirects = 0;
         let mut logins = 0;
         loop {
-            let pause = self.pace.wait();
-            if !pause.is_zero() {
-                sleep(pause).await;
-            }
+            self.keep_pace().await;
+            let sent = Instant::now();
             let answer = self.exchange(call, uri.clone()).await?;
+            if self.slow_down(sent, &answer).map_err(Attempt::Never)? {
+                continue;
+            }
             match answer.status {
-                StatusCode::TOO_MANY_REQUESTS => {
-                    self.slow_down(&answer.headers).map_err(Attempt::Never)?;
-                    continue;
-                }
                 StatusCode::UNAUTHORIZED if logins < 2 && self.relogin() => {
                     logins += 1;
                     continue;
@@ -400,19 +395,35 @@ impl Remote {
                 }
                 _ => {}
             }
-            self.pace.answered();
+            self.pace.answered(sent, Instant::now());
             return Ok(answer);
         }
     }
 
-    /// The server has enough of requests for the moment, or for good.
-    fn slow_down(&self, headers: &HeaderMap) -> Result<(), ReplicationError> {
-        match self.pace.refused(retry_after(headers)) {
-            true => Ok(()),
-            false => {
-                Err(ReplicationError::RateLimited { side: self.side, url: self.origin.clone() })
-            }
+    /// Waits as long as the server wants one to.
+    async fn keep_pace(&self) {
+        let pause = self.pace.wait(Instant::now());
+        if !pause.is_zero() {
+            sleep(pause).await;
         }
+    }
+
+    /// Whether the server has enough of requests for the moment; if so, the next ones come later.
+    ///
+    /// # Errors
+    /// [`ReplicationError::RateLimited`] if it has had enough for too long.
+    fn slow_down(&self, sent: Instant, answer: &Answer<'_>) -> Result<bool, ReplicationError> {
+        let retry_after = retry_after(&answer.headers);
+        let is_refused = match answer.status {
+            StatusCode::TOO_MANY_REQUESTS => true,
+            StatusCode::SERVICE_UNAVAILABLE => retry_after.is_some(),
+            _ => false,
+        };
+        if is_refused && !self.pace.refused(sent, Instant::now(), retry_after) {
+            let (side, url) = (self.side, self.origin.clone());
+            return Err(ReplicationError::RateLimited { side, url });
+        }
+        Ok(is_refused)
     }
 
     async fn exchange(&self, call: &Call, uri: Uri) -> Result<Answer<'_>, Attempt> {

@@ -22,7 +22,7 @@ use std::{
     collections::HashMap,
     fmt, io,
     sync::{Arc, OnceLock},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -103,7 +103,8 @@ impl Clients {
         let mut paces = self.paces.lock();
         if paces.len() >= MAX_PACES {
             // Those that nobody holds and that are at full speed tell nothing.
-            paces.retain(|_, pace| Arc::strong_count(pace) > 1 || !pace.wait().is_zero());
+            let now = Instant::now();
+            paces.retain(|_, pace| Arc::strong_count(pace) > 1 || !pace.wait(now).is_zero());
         }
         Arc::clone(paces.entry(origin.to_owned()).or_default())
     }

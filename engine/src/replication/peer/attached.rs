@@ -101,6 +101,11 @@ impl Attached {
         self.json.len()
     }
 
+    /// Whether attachments follow.
+    pub(in crate::replication) fn is_followed(&self) -> bool {
+        !self.parts.is_empty()
+    }
+
     /// The next bytes of the attachments.
     pub(super) async fn piece(&mut self) -> Option<Result<Bytes>> {
         self.data.recv().await
