@@ -37,7 +37,7 @@ struct State {
 impl State {
     /// Whether a request that was sent then knew of the present pace.
     fn is_news(&self, sent: Instant) -> bool {
-        self.changed.is_none_or(|changed| sent >= changed)
+        self.changed.is_none_or(|changed| sent > changed)
     }
 }
 
